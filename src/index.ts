@@ -1,0 +1,2 @@
+export { KeelsonError, errorCodes, type ErrorCode } from './ground/errors.ts';
+export type * from './engine/types.ts';
