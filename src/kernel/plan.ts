@@ -177,6 +177,8 @@ export interface Keep {
 export interface Plan {
   readonly arch: 'x86_64' | 'aarch64';
   readonly registers: number;
+  /** For `explain`: what each register holds. Not sent to keel. */
+  readonly registerNames?: Readonly<Record<number, string>>;
   readonly blobs: readonly BlobSpec[];
   readonly ops: readonly Op[];
 }

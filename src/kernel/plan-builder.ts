@@ -1,0 +1,265 @@
+import type { BlobRef, BlobSpec, ErrnoRule, Keep, Label, Op, Plan, Reg, Value } from './plan.ts';
+
+/** Strings among arguments become NUL-terminated blobs; equal ones share a blob. */
+export type Arg = Value | string;
+
+/** Per-errno policy in short form: `{ EEXIST: 'continue', ENOENT: label, EBUSY: { retryMs: 500 }, any: 'continue' }`. */
+export type Rules = Readonly<Record<string, 'continue' | Label | { readonly retryMs: number }>>;
+
+export interface SysOptions {
+  /** For errors: "mounting /data". Defaults to the last `doing()`. */
+  readonly doing?: string;
+  readonly on?: Rules;
+  /** Put the result into this register instead of a new one. */
+  readonly dst?: Reg;
+}
+
+/** A field of a structure: byte offset, byte size, value. A register is poked in, a blob becomes a pointer. */
+export type Field = readonly [at: number, size: 1 | 2 | 4 | 8, value: Value];
+
+/**
+ * Builds a Plan. Operations go to the current list; `clone` and `keep`'s exit plan open a nested one for the
+ * length of a callback. Registers and blobs are numbered across all lists.
+ */
+export class PlanBuilder {
+  readonly arch: Plan['arch'];
+  #ops: Op[] = [];
+  #group = '';
+  #doing = '';
+  #registers: number;
+  #labels = 0;
+  readonly #blobBase: number;
+  readonly #blobs: BlobSpec[] = [];
+  readonly #strings = new Map<string, BlobRef>();
+  readonly #names: Record<number, string>;
+
+  /** `after`: the plan of which this one is a chunk, sent in answer to a `sync`. */
+  constructor(arch: Plan['arch'], after?: PlanBuilder) {
+    this.arch = arch;
+    this.#registers = after ? after.#registers : 0;
+    this.#blobBase = after ? after.#blobBase + after.#blobs.length : 0;
+    this.#names = after ? { ...after.#names } : {};
+  }
+
+  /** Names the purpose of the operations that follow, for `explain`. */
+  group(name: string): this {
+    this.#group = name;
+    return this;
+  }
+
+  /** Says what the operations that follow are doing, for errors. */
+  doing(text: string): this {
+    this.#doing = text;
+    return this;
+  }
+
+  reg(name: string): Reg {
+    const reg = { reg: this.#registers++ };
+    this.#names[reg.reg] = name;
+    return reg;
+  }
+
+  label(): Label {
+    return { label: this.#labels++ };
+  }
+
+  place(label: Label): void {
+    this.#push({ op: 'label', label });
+  }
+
+  /** A zeroed buffer of `size` bytes, or one holding `init`. */
+  blob(init: number | Uint8Array, text?: string, pointers: BlobSpec['pointers'] = []): BlobRef {
+    const bytes = typeof init === 'number' ? new Uint8Array(0) : init;
+    const size = typeof init === 'number' ? init : init.length;
+    this.#blobs.push(text === undefined ? { size, init: bytes, pointers } : { size, init: bytes, pointers, text });
+    return { blob: this.#blobBase + this.#blobs.length - 1 };
+  }
+
+  /** The NUL-terminated constant. Never poke into it: it may be shared. */
+  string(text: string): BlobRef {
+    const known = this.#strings.get(text);
+    if (known) return known;
+    const ref = this.blob(Buffer.from(`${text}\0`), JSON.stringify(text));
+    this.#strings.set(text, ref);
+    return ref;
+  }
+
+  /** A NULL-terminated array of pointers to strings, as execve(2) wants. */
+  strings(list: readonly string[]): BlobRef {
+    const pointers = list.map((s, i) => ({ at: i * 8, to: this.string(s) }));
+    return this.blob(new Uint8Array((list.length + 1) * 8), JSON.stringify(list), pointers);
+  }
+
+  /** A structure; fields not named are zero. `text` is how `explain` shows it. */
+  struct(text: string, size: number, fields: readonly Field[]): BlobRef {
+    const bytes = Buffer.alloc(size);
+    const pointers: { at: number; to: BlobRef }[] = [];
+    const pokes: Field[] = [];
+    for (const [at, width, value] of fields) {
+      if (typeof value === 'object' && 'blob' in value) pointers.push({ at, to: value });
+      else if (typeof value === 'object') pokes.push([at, width, value]);
+      else if (width === 8) bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(value)), at);
+      else bytes.writeUIntLE(Number(BigInt.asUintN(width * 8, BigInt(value))), at, width);
+    }
+    const ref = this.blob(bytes, text, pointers);
+    for (const [at, width, value] of pokes) this.poke({ ...ref, offset: at }, width, value);
+    return ref;
+  }
+
+  /** One system call; the result is in the register returned. */
+  sys(name: string, args: readonly Arg[], options: SysOptions = {}): Reg {
+    const dst = options.dst ?? this.reg(name);
+    this.#push(
+      { op: 'syscall', name, args: args.map((a) => this.#value(a)), dst, rules: rulesOf(options.on) },
+      options.doing,
+    );
+    return dst;
+  }
+
+  poke(at: BlobRef, size: 1 | 2 | 4 | 8, value: Value): void {
+    this.#push({ op: 'poke', at, size, value });
+  }
+
+  peek(at: BlobRef, size: 1 | 2 | 4 | 8, name = 'value'): Reg {
+    const dst = this.reg(name);
+    this.#push({ op: 'peek', at, size, dst });
+    return dst;
+  }
+
+  set(dst: Reg, value: Value): void {
+    this.#push({ op: 'set', dst, value });
+  }
+
+  /** Decimal digits of `value` at `at`; the register holds their count. */
+  format(at: BlobRef, value: Value): Reg {
+    const dst = this.reg('digits');
+    this.#push({ op: 'format', at, value, dst });
+    return dst;
+  }
+
+  jump(to: Label): void {
+    this.#push({ op: 'jump', to });
+  }
+
+  branch(left: Value, is: '==' | '!=' | '<' | '>=' | '&', right: Value, to: Label): void {
+    this.#push({ op: 'branch', left, is, right, to });
+  }
+
+  fail(errno: string | Reg, doing?: string): void {
+    this.#push({ op: 'fail', errno }, doing);
+  }
+
+  write(fd: Value, content: BlobRef | string, options: SysOptions & { size?: Value } = {}): void {
+    const bytes = typeof content === 'string' ? Buffer.from(content) : undefined;
+    const at = bytes ? this.blob(bytes, JSON.stringify(content)) : (content as BlobRef);
+    const size = options.size ?? bytes?.length ?? this.#sizeOf(at);
+    this.#push({ op: 'write', fd, at, size, rules: rulesOf(options.on) }, options.doing);
+  }
+
+  /** Sends netlink messages and awaits `acks` answers. */
+  netlink(
+    fd: Value,
+    messages: BlobRef,
+    size: number,
+    acks: number,
+    options: SysOptions & { answer?: { at: BlobRef; size: number } } = {},
+  ): Reg {
+    const dst = options.dst ?? this.reg('answered');
+    const op = { op: 'netlink', fd, at: messages, size, acks, dst, rules: rulesOf(options.on) } as const;
+    this.#push(options.answer ? { ...op, answer: options.answer } : op, options.doing);
+    return dst;
+  }
+
+  /** clone3(2); `body` fills the child's operations. */
+  clone(
+    options: { flags: bigint; exitSignal?: number; cgroup?: Value; pidfd?: boolean; name?: string },
+    body: () => void,
+  ): { pid: Reg; pidfd: Reg | undefined; report: Reg } {
+    const name = options.name ?? 'child';
+    const pid = this.reg(`${name}_pid`);
+    const report = this.reg(`${name}_report`);
+    const pidfd = options.pidfd === false ? undefined : this.reg(`${name}_pidfd`);
+    const [group, doing] = [this.#group, this.#doing];
+    const ops = this.#nested(body);
+    [this.#group, this.#doing] = [group, doing];
+    this.#push({
+      op: 'clone',
+      flags: options.flags,
+      exitSignal: options.exitSignal ?? 17,
+      dst: pid,
+      report,
+      body: ops,
+      ...(pidfd && { pidfd }),
+      ...(options.cgroup !== undefined && { cgroup: options.cgroup }),
+    });
+    return { pid, pidfd, report };
+  }
+
+  await(report: Reg, doing?: string): void {
+    this.#push({ op: 'await', report }, doing);
+  }
+
+  sync(tag: number, regs: readonly Reg[], blobs: readonly BlobRef[]): void {
+    this.#push({ op: 'sync', tag, regs, blobs });
+  }
+
+  report(tag: number, regs: readonly Reg[], blobs: readonly BlobRef[]): void {
+    this.#push({ op: 'report', tag, regs, blobs });
+  }
+
+  unpack(from: Value, root: Value, flags: number): Reg {
+    const dst = this.reg('unpacked');
+    this.#push({ op: 'unpack', from, root, flags, dst });
+    return dst;
+  }
+
+  /** The last operation: become the keeper. `exitPlan` fills the operations that run when the process is gone. */
+  keep(keep: Omit<Keep, 'exitPlan'>, exitPlan: () => void): void {
+    const [group, doing] = [this.#group, this.#doing];
+    const ops = this.#nested(exitPlan);
+    [this.#group, this.#doing] = [group, doing];
+    this.#push({ op: 'keep', keep: { ...keep, exitPlan: ops } });
+  }
+
+  build(): Plan {
+    return {
+      arch: this.arch,
+      registers: this.#registers,
+      registerNames: { ...this.#names },
+      blobs: this.#blobs,
+      ops: this.#ops,
+    };
+  }
+
+  #nested(fill: () => void): Op[] {
+    const outer = this.#ops;
+    this.#ops = [];
+    try {
+      fill();
+      return this.#ops;
+    } finally {
+      this.#ops = outer;
+    }
+  }
+
+  #value(arg: Arg): Value {
+    return typeof arg === 'string' ? this.string(arg) : arg;
+  }
+
+  #sizeOf(at: BlobRef): number {
+    const spec = this.#blobs[at.blob - this.#blobBase];
+    if (!spec) throw new RangeError(`blob ${at.blob} is not of this plan`);
+    return spec.size - (at.offset ?? 0);
+  }
+
+  #push(op: Op extends infer O ? (O extends Op ? Omit<O, 'group' | 'doing'> : never) : never, doing?: string): void {
+    this.#ops.push({ ...op, group: this.#group, doing: doing ?? this.#doing } as Op);
+  }
+}
+
+function rulesOf(on: Rules | undefined): ErrnoRule[] {
+  return Object.entries(on ?? {}).map(([errno, then]) => {
+    if (then === 'continue') return { errno, then };
+    return 'label' in then ? { errno, then: 'jump', to: then } : { errno, then: 'retry', ms: then.retryMs };
+  });
+}
