@@ -110,7 +110,12 @@ export class Leases {
       if (holder !== undefined && isAlive(holder)) return holder;
       this.#db.run(
         'INSERT OR REPLACE INTO leases (key, token, pid, start, boot, doing) VALUES (?, ?, ?, ?, ?, ?)',
-        key, this.#token, pid, start, boot, doing,
+        key,
+        this.#token,
+        pid,
+        start,
+        boot,
+        doing,
       );
       return undefined;
     });
