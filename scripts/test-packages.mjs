@@ -20,7 +20,7 @@ const packages = {
     'zstd',
   ],
   sanitizers: ['clang', 'libclang-rt-14-dev'],
-  machine: ['busybox-static', 'cpio', 'e2fsprogs', 'kmod', 'qemu-system-x86', 'uidmap', 'xz-utils', 'zstd'],
+  machine: ['busybox-static', 'e2fsprogs', 'qemu-system-x86', 'uidmap'],
 };
 
 function missing(names) {

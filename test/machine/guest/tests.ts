@@ -1,0 +1,2 @@
+/** Everything that runs inside the machine: one bundle, one start of Node. */
+import './cgroup.ts';
