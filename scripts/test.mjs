@@ -47,18 +47,20 @@ function run(command, args, { env = {}, minutes = 10 } = {}) {
 /** A lane that is one program: passed or failed. */
 const check = (command, args, options) => async () => ({ ok: await run(command, args, options) });
 
-/** A lane of test files. */
+/** A lane of test files, `isolated`: on a machine of its own as test/support/isolated.sh makes it. */
 const tests =
-  (patterns, { concurrency = 1, timeout = 120, minutes = 15, env = {} } = {}) =>
+  (patterns, { concurrency = 1, timeout = 120, minutes = 15, env = {}, isolated = false } = {}) =>
   async () => {
     const files = patterns.flatMap((pattern) => fs.globSync(pattern)).sort();
     if (files.length === 0) return { ok: false, note: `no file matches ${patterns.join(' ')}` };
     const folder = mkdtempSync(join(tmpdir(), 'keelson-test-'));
     const counts = join(folder, 'counts.json');
     try {
+      const [command, ...before] = isolated && process.getuid() === 0 ? ['test/support/isolated.sh', node] : [node];
       const ok = await run(
-        node,
+        command,
         [
+          ...before,
           '--disable-warning=ExperimentalWarning',
           '--test',
           '--test-reporter=./scripts/test-reporter.mjs',
@@ -106,6 +108,7 @@ function lanes() {
         (await run(node, ['scripts/build-keel.mjs', '--asan']))
           ? tests(['src/kernel/**/*.test.ts', 'src/image/*unpack*.test.ts', 'test/keel/**/*.test.ts'], {
               env: { KEELSON_KEEL: asanKeel, ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=0' },
+              isolated: true,
             })()
           : { ok: false, note: 'keel does not compile with ASan and UBSan' },
     },
@@ -115,6 +118,7 @@ function lanes() {
       run: tests(['test/integration/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/cli/**/*.test.ts'], {
         timeout: 300,
         minutes: 20,
+        isolated: true,
       }),
     },
     { name: 'fuzz', needs: ['sanitizers'], run: check(node, ['scripts/fuzz.mjs']) },
