@@ -1,0 +1,201 @@
+/** The last steps of a process, in order: streams, working directory, limits, user, gate, seccomp, capabilities, exec. */
+import {
+  AT_FDCWD,
+  CLOSE_RANGE_CLOEXEC,
+  O_CLOEXEC,
+  O_RDWR,
+  O_WRONLY,
+  PR_SET_DUMPABLE,
+  PR_SET_PDEATHSIG,
+  SIGKILL,
+} from '../kernel/constants.ts';
+import type { Reg } from '../kernel/plan.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import {
+  becomeUser,
+  capset,
+  dropBounding,
+  installSeccomp,
+  newKeyring,
+  noNewPrivileges,
+  setCapabilities,
+  type CapabilityNumbers,
+} from './security.ts';
+import { usePipes, useTerminal, type Pipes } from './stdio.ts';
+
+export interface ProcessInput {
+  readonly args: readonly string[];
+  /** `KEY=value`; PATH in it is where a bare command is looked for. */
+  readonly env: readonly string[];
+  readonly cwd: string;
+  /** Make the working directory where it is missing, as docker does. */
+  readonly createCwd: boolean;
+  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
+  readonly umask: number;
+  readonly capabilities: CapabilityNumbers;
+  /** The last capability that this kernel has, and those that the executor holds: no others can be given. */
+  readonly lastCapability: number;
+  readonly heldCapabilities: readonly number[];
+  readonly rlimits: readonly {
+    readonly resource: number;
+    readonly name: string;
+    readonly soft: bigint;
+    readonly hard: bigint;
+  }[];
+  readonly noNewPrivileges: boolean;
+  readonly apparmorProfile?: string;
+  readonly selinuxLabel?: string;
+  readonly oomScoreAdj?: number;
+  readonly consoleSize?: { readonly width: number; readonly height: number };
+  /** setgroups(2) is denied in a user namespace mapped without newgidmap. */
+  readonly setgroups: boolean;
+  /** Run under keel as init: it reaps and forwards signals. */
+  readonly init?: boolean;
+}
+
+export interface ProcessWiring {
+  readonly pipes: Pipes | undefined;
+  readonly terminal: Reg | undefined;
+  readonly gate: Reg;
+  readonly ready: Reg;
+  readonly userNamespace: boolean;
+  readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
+}
+
+const CAP_SYS_ADMIN = 21;
+
+export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): void {
+  const { user } = p;
+  const held = (list: readonly number[]) => list.filter((c) => p.heldCapabilities.includes(c));
+  const sets: CapabilityNumbers = {
+    bounding: p.capabilities.bounding,
+    effective: held(p.capabilities.effective),
+    permitted: held(p.capabilities.permitted),
+    inheritable: held(p.capabilities.inheritable),
+    ambient: held(p.capabilities.ambient),
+  };
+  streams(b, p);
+  limits(b, p);
+  newKeyring(b.group('security'));
+  labels(b, p);
+  dropBounding(b, sets.bounding, p.lastCapability);
+  becomeUser(b, user, { setgroups: p.setgroups });
+  workingDirectory(b, p);
+  b.sys('umask', [p.umask]);
+  // Sets the parent-death signal after the change of user, which would clear it. Not dumpable: what the process still has
+  // open is out of reach of ptrace and /proc from inside (CVE-2016-9962) until exec.
+  b.group('exec').doing('tying the process to its keeper');
+  b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
+  b.sys('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  if (p.noNewPrivileges) noNewPrivileges(b);
+  const self = p.init
+    ? b.sys('openat', [AT_FDCWD, '/proc/self/exe', 0o12000000], { doing: 'opening keel as init' })
+    : undefined;
+  b.sys('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC], { on: { ENOSYS: 'continue' } });
+  waitForGate(b, p);
+  if (p.seccomp) {
+    if (!p.noNewPrivileges && user.uid !== 0 && p.heldCapabilities.includes(CAP_SYS_ADMIN)) {
+      b.group('security').doing('raising CAP_SYS_ADMIN to install the seccomp filter');
+      capset(b, [CAP_SYS_ADMIN], [...new Set([...sets.permitted, CAP_SYS_ADMIN])], sets.inheritable);
+    }
+    installSeccomp(b, p.seccomp.filter, p.seccomp.flags);
+  }
+  setCapabilities(b, sets);
+  execute(b, p, self);
+}
+
+function streams(b: PlanBuilder, p: ProcessInput & ProcessWiring): void {
+  if (p.terminal) {
+    useTerminal(b, p.terminal, { uid: p.user.uid, ...(p.consoleSize && { size: p.consoleSize }) });
+    return;
+  }
+  b.sys('setsid', [], { on: { EPERM: 'continue' }, doing: 'starting a session' });
+  if (!p.pipes) return;
+  const nul = b.sys('openat', [AT_FDCWD, '/dev/null', O_RDWR | O_CLOEXEC], { doing: 'opening /dev/null' });
+  usePipes(b, p.pipes, nul, p.user.uid);
+}
+
+function limits(b: PlanBuilder, p: ProcessInput): void {
+  b.group('exec');
+  for (const { name, resource, soft, hard } of p.rlimits) {
+    const limit = b.struct(`{rlim_cur=${soft}, rlim_max=${hard}}`, 16, [
+      [0, 8, soft],
+      [8, 8, hard],
+    ]);
+    // Raising a hard limit needs CAP_SYS_RESOURCE; without it the process keeps what it has, and `create` has warned.
+    b.sys('prlimit64', [0, resource, limit, 0], {
+      doing: `setting ${name} to ${soft}:${hard}`,
+      on: { EPERM: 'continue' },
+    });
+  }
+  if (p.oomScoreAdj !== undefined) {
+    const fd = b.sys('openat', [AT_FDCWD, '/proc/self/oom_score_adj', O_WRONLY | O_CLOEXEC], {
+      doing: 'setting oom_score_adj',
+    });
+    // Lowering needs CAP_SYS_RESOURCE; without it the process keeps what it has, as with runc in a user namespace.
+    b.write(fd, String(p.oomScoreAdj), { on: { EACCES: 'continue', EPERM: 'continue' } });
+    b.sys('close', [fd]);
+  }
+}
+
+function labels(b: PlanBuilder, p: ProcessInput): void {
+  const set = (file: string, text: string, doing: string) => {
+    const fd = b.sys('openat', [AT_FDCWD, file, O_WRONLY | O_CLOEXEC], { doing });
+    b.write(fd, text, { doing });
+    b.sys('close', [fd]);
+  };
+  if (p.apparmorProfile) {
+    set(
+      '/proc/self/attr/apparmor/exec',
+      `exec ${p.apparmorProfile}`,
+      `applying the AppArmor profile ${p.apparmorProfile}`,
+    );
+  }
+  if (p.selinuxLabel) set('/proc/self/attr/exec', p.selinuxLabel, `applying the SELinux label ${p.selinuxLabel}`);
+}
+
+/** The directory must lie inside: getcwd(2) says `(unreachable)…` for one that doesn't (CVE-2024-21626). */
+function workingDirectory(b: PlanBuilder, p: ProcessInput): void {
+  b.group('exec').doing(`changing to the working directory ${p.cwd}`);
+  b.sys('chdir', [p.cwd]);
+  const buffer = b.blob(4096, 'cwd');
+  b.sys('getcwd', [buffer, 4096]);
+  const inside = b.label();
+  b.branch(b.peek(buffer, 1, 'first'), '==', '/'.charCodeAt(0), inside);
+  b.fail('ENOTDIR', `the working directory ${p.cwd} is outside the container`);
+  b.place(inside);
+}
+
+/** Tells the executor that all is set up, then blocks until the keeper says go. End of file: there is no keeper any more. */
+function waitForGate(b: PlanBuilder, p: ProcessWiring): void {
+  b.group('exec').doing('waiting for the start');
+  b.write(p.ready, 'r', { on: { EPIPE: 'continue' } });
+  const go = b.label();
+  const count = b.sys('read', [p.gate, b.blob(1), 1]);
+  b.branch(count, '==', 1, go);
+  b.fail('ECANCELED', 'the container was not started');
+  b.place(go);
+}
+
+/** execve(2), along PATH for a bare name as execvp(3) does: what is missing or may not be executed there is passed over. */
+function execute(b: PlanBuilder, p: ProcessInput, self: Reg | undefined): void {
+  const [command = ''] = p.args;
+  b.group('exec').doing(`exec: ${JSON.stringify(command)}`);
+  const envp = b.strings(p.env);
+  if (self) {
+    b.sys('execveat', [self, '', b.strings(['keel', 'init', ...p.args]), envp, 0x1000]);
+    return;
+  }
+  const argv = b.strings(p.args);
+  if (command.includes('/')) {
+    b.sys('execve', [command, argv, envp]);
+    return;
+  }
+  const path = p.env.findLast((e) => e.startsWith('PATH='))?.slice(5) ?? '';
+  for (const directory of path.split(':').filter((d) => d.startsWith('/'))) {
+    b.sys('execve', [`${directory}/${command}`, argv, envp], {
+      on: { ENOENT: 'continue', ENOTDIR: 'continue', EACCES: 'continue', ELOOP: 'continue', ENAMETOOLONG: 'continue' },
+    });
+  }
+  b.fail('ENOENT', `exec: ${JSON.stringify(command)}: executable file not found in $PATH`);
+}

@@ -1,0 +1,70 @@
+/** Mounting with the descriptor-based mount API (Linux 5.2; attributes 5.12): a mount is made detached, then moved onto an open directory. */
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_RECURSIVE,
+  FSCONFIG_CMD_CREATE,
+  FSCONFIG_SET_FLAG,
+  FSCONFIG_SET_STRING,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
+  MOVE_MOUNT_F_EMPTY_PATH,
+  MOVE_MOUNT_T_EMPTY_PATH,
+  OPEN_TREE_CLOEXEC,
+  OPEN_TREE_CLONE,
+} from '../kernel/constants.ts';
+import type { Reg, Value } from '../kernel/plan.ts';
+import type { PlanBuilder, SysOptions } from '../kernel/plan-builder.ts';
+
+/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. Options as `key` or `key=value`. */
+export function makeFilesystem(b: PlanBuilder, type: string, options: readonly string[], attributes: number): Reg {
+  const context = b.sys('fsopen', [type, FSOPEN_CLOEXEC]);
+  for (const option of options) {
+    const equals = option.indexOf('=');
+    if (equals < 0) b.sys('fsconfig', [context, FSCONFIG_SET_FLAG, option, 0, 0]);
+    else b.sys('fsconfig', [context, FSCONFIG_SET_STRING, option.slice(0, equals), option.slice(equals + 1), 0]);
+  }
+  b.sys('fsconfig', [context, FSCONFIG_CMD_CREATE, 0, 0, 0]);
+  const fd = b.sys('fsmount', [context, FSMOUNT_CLOEXEC, attributes]);
+  b.sys('close', [context]);
+  return fd;
+}
+
+/** open_tree(2): a detached copy of what is mounted at a path of the host (or at a descriptor, with ''). */
+export function cloneTree(
+  b: PlanBuilder,
+  at: Value,
+  path: string,
+  options: SysOptions & { recursive?: boolean } = {},
+): Reg {
+  const flags =
+    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (options.recursive ? AT_RECURSIVE : 0) | (path === '' ? AT_EMPTY_PATH : 0);
+  return b.sys('open_tree', [at, path, flags], options);
+}
+
+export function cloneHostTree(b: PlanBuilder, path: string, options: SysOptions & { recursive?: boolean } = {}): Reg {
+  return cloneTree(b, AT_FDCWD, path, options);
+}
+
+/** move_mount(2): puts the detached mount `from` on top of the open directory or file `onto`. */
+export function attach(b: PlanBuilder, from: Value, onto: Value, options: SysOptions = {}): void {
+  b.sys('move_mount', [from, '', onto, '', MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH], options);
+}
+
+/** mount_setattr(2) on a mount's descriptor. struct mount_attr { u64 attr_set, attr_clr, propagation, userns_fd }. */
+export function setAttributes(
+  b: PlanBuilder,
+  mount: Value,
+  change: { set?: number; clear?: number; propagation?: number; recursive?: boolean; userns?: Value },
+  options: SysOptions = {},
+): void {
+  const { set = 0, clear = 0, propagation = 0 } = change;
+  const text = `{attr_set=0x${set.toString(16)}, attr_clr=0x${clear.toString(16)}, propagation=0x${propagation.toString(16)}}`;
+  const attr = b.struct(text, 32, [
+    [0, 8, set],
+    [8, 8, clear],
+    [16, 8, propagation],
+    ...(change.userns === undefined ? [] : ([[24, 8, change.userns]] as const)),
+  ]);
+  b.sys('mount_setattr', [mount, '', AT_EMPTY_PATH | (change.recursive ? AT_RECURSIVE : 0), attr, 32], options);
+}

@@ -1,0 +1,185 @@
+/** The mounts of a config, one after the other as the specification has them, each onto a descriptor inside the root. */
+import { statSync } from 'node:fs';
+import { KeelsonError } from '../ground/errors.ts';
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  MS_PRIVATE,
+  MS_REC,
+  O_PATH,
+} from '../kernel/constants.ts';
+import { parseMountOptions, type MountOptions } from '../kernel/mount-flags.ts';
+import type { Reg } from '../kernel/plan.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { Mount } from '../spec/runtime.ts';
+import { attach, cloneHostTree, cloneTree, makeFilesystem, setAttributes } from './filesystem.ts';
+import { ensureDirectory, ensureFile, followInRoot, noLinks, openIn } from './in-root.ts';
+
+/** What the kernel lets this container mount, and where control groups are. */
+export interface MountFacts {
+  /** In a user namespace: /sys of a foreign network namespace can only be bind-mounted. */
+  readonly userNamespace: boolean;
+  readonly ownNetwork: boolean;
+  readonly ownPids: boolean;
+  readonly cgroup: {
+    /** cgroup v2 alone; else every v1 hierarchy by its mount options, e.g. `{name: 'cpu', options: ['cpu']}`. */
+    readonly unified: boolean;
+    readonly hierarchies: readonly { readonly name: string; readonly options: readonly string[] }[];
+  };
+}
+
+/** Descriptors of mounts that later steps write through. */
+export interface Mounted {
+  proc?: Reg;
+  dev?: Reg;
+  devpts?: Reg;
+}
+
+export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], facts: MountFacts): Mounted {
+  const mounted: Mounted = {};
+  for (const mount of mounts) {
+    b.group('root file system').doing(`mounting ${mount.type ?? mount.source ?? ''} on ${mount.destination}`);
+    const options = parseMountOptions(mount.options ?? []);
+    if (options.bind || mount.type === 'bind') mountBind(b, root, mount, options);
+    else mountFilesystem(b, root, mount, options, facts, mounted);
+  }
+  return mounted;
+}
+
+function mountBind(b: PlanBuilder, root: Reg, mount: Mount, options: MountOptions): void {
+  const source = mount.source ?? '';
+  const tree = cloneHostTree(b, source, { recursive: options.recursive });
+  const target = isDirectory(source, mount.destination)
+    ? ensureDirectory(b, root, mount.destination)
+    : ensureFile(b, root, mount.destination);
+  applyAttributes(b, tree, options);
+  attach(b, tree, target);
+  setPropagation(b, tree, options.propagation ?? MS_PRIVATE | MS_REC);
+  b.sys('close', [tree]);
+  b.sys('close', [target]);
+}
+
+function isDirectory(source: string, destination: string): boolean {
+  try {
+    return statSync(source).isDirectory();
+  } catch (cause) {
+    throw new KeelsonError('invalid-argument', `mounting ${source} on ${destination}: the source cannot be read`, {
+      cause,
+    });
+  }
+}
+
+function mountFilesystem(
+  b: PlanBuilder,
+  root: Reg,
+  mount: Mount,
+  options: MountOptions,
+  facts: MountFacts,
+  mounted: Mounted,
+): void {
+  const type = mount.type ?? '';
+  const special =
+    ['proc', 'sysfs', 'devpts', 'mqueue', 'cgroup', 'cgroup2'].includes(type) ||
+    /^\/(proc|sys|dev)$/.test(mount.destination);
+  const target = ensureDirectory(b, root, mount.destination, { resolve: special ? noLinks : followInRoot });
+  const fd = makeTree(b, mount, options, facts);
+  attach(b, fd, target);
+  if (options.propagation !== undefined) setPropagation(b, fd, options.propagation);
+  b.sys('close', [target]);
+  if (type === 'cgroup' && !facts.cgroup.unified) mountHierarchies(b, fd, options, facts);
+  if (type === 'cgroup') {
+    if (!facts.cgroup.unified && options.set & MOUNT_ATTR_RDONLY) setAttributes(b, fd, { set: MOUNT_ATTR_RDONLY });
+  }
+  if (mount.destination === '/proc') mounted.proc = fd;
+  else if (mount.destination === '/dev') mounted.dev = fd;
+  else if (type === 'devpts') mounted.devpts = fd;
+  else b.sys('close', [fd]);
+}
+
+function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: MountFacts): Reg {
+  const type = mount.type ?? '';
+  const data = [...options.superblock, ...options.data];
+  // The kernel refuses a new instance of these to a user namespace that doesn't own what they show.
+  const foreign = (type === 'sysfs' && !facts.ownNetwork) || (type === 'proc' && !facts.ownPids);
+  if (facts.userNamespace && foreign) {
+    const tree = cloneHostTree(b, type === 'proc' ? '/proc' : '/sys', { recursive: true });
+    setAttributes(
+      b,
+      tree,
+      { set: options.set & MOUNT_ATTR_RDONLY, propagation: MS_PRIVATE, recursive: true },
+      { on: { any: 'continue' } },
+    );
+    return tree;
+  }
+  if (type === 'cgroup' && !facts.cgroup.unified) {
+    return makeFilesystem(b, 'tmpfs', ['mode=755'], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  }
+  const name = type === 'cgroup' ? 'cgroup2' : type;
+  if (mount.source && type === 'tmpfs') data.unshift(`source=${mount.source}`);
+  return makeFilesystem(b, name, data, options.set);
+}
+
+/** The v1 view: a tmpfs with a directory a hierarchy, each showing the container's own part of it (its cgroup namespace). */
+function mountHierarchies(b: PlanBuilder, tmpfs: Reg, options: MountOptions, facts: MountFacts): void {
+  for (const { name, options: words } of facts.cgroup.hierarchies) {
+    b.doing(`mounting the cgroup hierarchy ${name}`);
+    b.sys('mkdirat', [tmpfs, name, 0o755], { on: { EEXIST: 'continue' } });
+    const target = openIn(b, tmpfs, name, { flags: O_PATH, resolve: noLinks });
+    const type = words[0] === 'unified' ? 'cgroup2' : 'cgroup';
+    const fd = makeFilesystem(b, type, type === 'cgroup2' ? [] : words, options.set);
+    attach(b, fd, target);
+    b.sys('close', [target]);
+    b.sys('close', [fd]);
+  }
+}
+
+function applyAttributes(b: PlanBuilder, tree: Reg, options: MountOptions): void {
+  if (options.set || options.clear) setAttributes(b, tree, { set: options.set, clear: options.clear });
+  if (options.recursiveSet || options.recursiveClear) {
+    setAttributes(b, tree, { set: options.recursiveSet, clear: options.recursiveClear, recursive: true });
+  }
+}
+
+function setPropagation(b: PlanBuilder, mount: Reg, flags: number): void {
+  setAttributes(b, mount, { propagation: flags & ~MS_REC, recursive: (flags & MS_REC) !== 0 });
+}
+
+/**
+ * Hides files behind the host's /dev/null (`nul`, opened before anything of the container's could stand in its place,
+ * CVE-2025-31133) and directories behind an empty read-only tmpfs. What isn't there needs no hiding.
+ */
+export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly string[]): void {
+  b.group('security');
+  for (const path of paths) {
+    b.doing(`masking ${path}`);
+    const [next, directory] = [b.label(), b.label()];
+    const target = openIn(b, root, path, {
+      flags: O_PATH,
+      on: { ENOENT: next, ENOTDIR: next, EACCES: next, ELOOP: next },
+    });
+    attach(b, cloneTree(b, nul, ''), target, { on: { ENOTDIR: directory, EINVAL: directory } });
+    b.jump(next);
+    b.place(directory);
+    attach(b, makeFilesystem(b, 'tmpfs', ['size=0'], MOUNT_ATTR_RDONLY), target);
+    b.place(next);
+  }
+}
+
+/** Makes paths read-only by mounting them on themselves. */
+export function protectPaths(b: PlanBuilder, root: Reg, paths: readonly string[]): void {
+  b.group('security');
+  for (const path of paths) {
+    b.doing(`making ${path} read-only`);
+    const next = b.label();
+    const target = openIn(b, root, path, {
+      flags: O_PATH,
+      on: { ENOENT: next, ENOTDIR: next, EACCES: next, ELOOP: next },
+    });
+    const tree = cloneTree(b, target, '', { recursive: true });
+    setAttributes(b, tree, { set: MOUNT_ATTR_RDONLY, recursive: true });
+    attach(b, tree, target);
+    b.place(next);
+  }
+}

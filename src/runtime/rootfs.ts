@@ -1,0 +1,133 @@
+/** The container's root: mounted privately in its own mount namespace, so that it vanishes with the container. */
+import {
+  AT_FDCWD,
+  MNT_DETACH,
+  MOUNT_ATTR_RDONLY,
+  MS_PRIVATE,
+  MS_REC,
+  MS_SHARED,
+  MS_SLAVE,
+  MS_UNBINDABLE,
+  O_PATH,
+  openFlags,
+} from '../kernel/constants.ts';
+import type { Reg } from '../kernel/plan.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import { attach, cloneHostTree, makeFilesystem, setAttributes } from './filesystem.ts';
+import { openHost } from './in-root.ts';
+
+/** Where the files come from. Directories of `lower` are topmost first. */
+export type RootSource =
+  | {
+      readonly kind: 'overlay';
+      readonly lower: readonly string[];
+      readonly upper: string;
+      readonly work: string;
+      readonly userxattr?: boolean;
+    }
+  | { readonly kind: 'bind'; readonly path: string };
+
+/** What the kernel offers for stacking: `lowerdir+` needs Linux 6.7, before that all lower directories go into one option string. */
+export interface RootOptions {
+  readonly source: RootSource;
+  /** A directory of the host on which the root is mounted, inside the new mount namespace only. */
+  readonly mountPoint: string;
+  readonly propagation: string | undefined;
+  readonly lowerdirPlus: boolean;
+}
+
+const propagations: Readonly<Record<string, number>> = {
+  shared: MS_SHARED,
+  rshared: MS_SHARED | MS_REC,
+  slave: MS_SLAVE,
+  rslave: MS_SLAVE | MS_REC,
+  private: MS_PRIVATE,
+  rprivate: MS_PRIVATE | MS_REC,
+  unbindable: MS_UNBINDABLE,
+  runbindable: MS_UNBINDABLE | MS_REC,
+};
+
+/** In the child, first of all: nothing that is mounted from here on may travel to the host. The default is rslave, as runc's. */
+export function isolateMounts(b: PlanBuilder, propagation: string | undefined): void {
+  b.group('root file system').doing('making the mount namespace private');
+  const flags = propagations[propagation ?? 'rslave'] ?? MS_SLAVE | MS_REC;
+  b.sys('mount', [0, '/', 0, flags === MS_PRIVATE ? flags | MS_REC : flags, 0]);
+}
+
+/** Mounts the root on `mountPoint`; returns a descriptor of its top directory. */
+export function mountRoot(b: PlanBuilder, options: RootOptions): Reg {
+  const { O_DIRECTORY } = openFlags(b.arch);
+  b.group('root file system').doing('mounting the root file system');
+  const { source, mountPoint } = options;
+  if (source.kind === 'overlay' && !options.lowerdirPlus) return legacyOverlay(b, source, mountPoint);
+  const fd =
+    source.kind === 'bind'
+      ? cloneHostTree(b, source.path, { recursive: true })
+      : makeFilesystem(b, 'overlay', overlayOptions(source), 0);
+  if (source.kind === 'bind') setAttributes(b, fd, { propagation: MS_PRIVATE, recursive: true });
+  const target = openHost(b, mountPoint, O_PATH | O_DIRECTORY);
+  attach(b, fd, target);
+  b.sys('close', [target]);
+  return fd;
+}
+
+function overlayOptions(source: RootSource & { kind: 'overlay' }): string[] {
+  const options = source.lower.map((directory) => `lowerdir+=${directory}`);
+  options.push(`upperdir=${source.upper}`, `workdir=${source.work}`);
+  if (source.userxattr) options.push('userxattr');
+  return options;
+}
+
+/** mount(2) takes a page of options; relative names from the directory that all share keep long stacks within it. */
+function legacyOverlay(b: PlanBuilder, source: RootSource & { kind: 'overlay' }, mountPoint: string): Reg {
+  const { O_DIRECTORY } = openFlags(b.arch);
+  const base = commonDirectory([...source.lower, source.upper, source.work]);
+  const short = (path: string) => escapeColons(base === '/' ? path : path.slice(base.length + 1) || '.');
+  const words = [
+    `lowerdir=${source.lower.map(short).join(':')}`,
+    `upperdir=${short(source.upper)}`,
+    `workdir=${short(source.work)}`,
+    ...(source.userxattr ? ['userxattr'] : []),
+  ];
+  if (base !== '/') b.sys('chdir', [base]);
+  b.sys('mount', ['overlay', mountPoint, 'overlay', 0, words.join(',')]);
+  return openHost(b, mountPoint, O_PATH | O_DIRECTORY);
+}
+
+function commonDirectory(paths: readonly string[]): string {
+  const split = paths.map((p) => p.split('/').slice(0, -1));
+  const first = split[0] ?? [];
+  let depth = 0;
+  while (depth < first.length && split.every((s) => s[depth] === first[depth])) depth++;
+  return first.slice(0, depth).join('/') || '/';
+}
+
+function escapeColons(path: string): string {
+  return path.replace(/[\\:,]/g, (c) => `\\${c}`);
+}
+
+/** Read-only, if asked for, when everything inside has been made. */
+export function sealRoot(b: PlanBuilder, root: Reg): void {
+  b.group('root file system').doing('making the root file system read-only');
+  setAttributes(b, root, { set: MOUNT_ATTR_RDONLY });
+}
+
+/**
+ * pivot_root(".", "."): the old root ends up on top of the new one and is detached, so that no path is needed for it
+ * (pivot_root(2), notes). It is made a slave first: detaching must not unmount anything of the host.
+ */
+export function pivotRoot(b: PlanBuilder, root: Reg, propagation: string | undefined): void {
+  const { O_DIRECTORY } = openFlags(b.arch);
+  b.group('root file system').doing('pivoting into the root file system');
+  const old = b.sys('openat', [AT_FDCWD, '/', O_PATH | O_DIRECTORY | 0o2000000, 0]);
+  b.sys('fchdir', [root]);
+  b.sys('pivot_root', ['.', '.']);
+  b.sys('fchdir', [old]);
+  b.sys('mount', [0, '.', 0, MS_SLAVE | MS_REC, 0]);
+  b.sys('umount2', ['.', MNT_DETACH]);
+  b.sys('chdir', ['/']);
+  b.sys('close', [old]);
+  if (propagation && propagations[propagation] !== undefined) {
+    b.sys('mount', [0, '/', 0, propagations[propagation], 0]);
+  }
+}

@@ -1,0 +1,27 @@
+import { O_WRONLY, RESOLVE_BENEATH, RESOLVE_NO_XDEV } from '../kernel/constants.ts';
+import type { Reg } from '../kernel/plan.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import { noLinks, openIn } from './in-root.ts';
+
+/**
+ * Writes sysctls through the container's own procfs, by its descriptor and without leaving that file system: whatever a
+ * mount puts over /proc, the write reaches procfs (CVE-2025-52881). Which keys are namespaced was checked before.
+ */
+export function writeSysctls(b: PlanBuilder, proc: Reg, sysctls: Readonly<Record<string, string>>): void {
+  b.group('namespaces');
+  for (const [key, value] of Object.entries(sysctls)) {
+    b.doing(`setting the sysctl ${key}`);
+    const fd = openIn(b, proc, `sys/${sysctlPath(key)}`, {
+      flags: O_WRONLY,
+      resolve: (noLinks & ~0x10) | RESOLVE_BENEATH | RESOLVE_NO_XDEV,
+    });
+    b.write(fd, value);
+    b.sys('close', [fd]);
+  }
+}
+
+/** sysctl(8): the first separator says which of `.` and `/` separates; the other one is then part of a name. */
+export function sysctlPath(key: string): string {
+  const first = /[./]/.exec(key)?.[0];
+  return first === '/' ? key : key.replace(/[./]/g, (c) => (c === '.' ? '/' : '.'));
+}

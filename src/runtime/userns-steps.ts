@@ -1,0 +1,75 @@
+/** Writing the ID maps of a new user namespace (user_namespaces(7)). */
+import { AT_FDCWD, O_CLOEXEC, O_WRONLY } from '../kernel/constants.ts';
+import type { BlobRef, Reg } from '../kernel/plan.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { LinuxIdMapping } from '../spec/runtime.ts';
+
+/**
+ * Who may write the maps. `direct`: a process with CAP_SETUID and CAP_SETGID over the parent namespace writes any map.
+ * `helpers`: an ordinary user goes through the setuid programs newuidmap and newgidmap, which check /etc/subuid.
+ * `self`: an ordinary user without subordinate IDs maps itself alone, and gives up setgroups(2).
+ */
+export type IdMapper =
+  | { readonly kind: 'direct' }
+  | { readonly kind: 'helpers'; readonly newuidmap: string; readonly newgidmap: string }
+  | { readonly kind: 'self' };
+
+export function mapIds(
+  b: PlanBuilder,
+  pid: Reg,
+  uids: readonly LinuxIdMapping[],
+  gids: readonly LinuxIdMapping[],
+  mapper: IdMapper,
+): void {
+  b.group('namespaces').doing('mapping the IDs of the user namespace');
+  if (mapper.kind === 'helpers') {
+    runHelper(b, mapper.newuidmap, pid, uids);
+    runHelper(b, mapper.newgidmap, pid, gids);
+    return;
+  }
+  if (mapper.kind === 'self') writeProc(b, pid, 'setgroups', 'deny');
+  writeProc(b, pid, 'uid_map', mapText(uids));
+  writeProc(b, pid, 'gid_map', mapText(gids));
+}
+
+function mapText(map: readonly LinuxIdMapping[]): string {
+  return map.map((m) => `${m.containerID} ${m.hostID} ${m.size}\n`).join('');
+}
+
+function writeProc(b: PlanBuilder, pid: Reg, file: string, text: string): void {
+  const directory = procDirectory(b, pid);
+  const fd = b.sys('openat', [directory, file, O_WRONLY | O_CLOEXEC]);
+  b.write(fd, text);
+  b.sys('close', [fd]);
+  b.sys('close', [directory]);
+}
+
+/** An O_PATH descriptor of /proc/<pid>. */
+function procDirectory(b: PlanBuilder, pid: Reg): Reg {
+  const path = b.blob(Buffer.concat([Buffer.from('/proc/'), Buffer.alloc(24)]), '"/proc/<pid>"');
+  b.format({ ...path, offset: 6 }, pid);
+  return b.sys('openat', [AT_FDCWD, path, 0o12000000]);
+}
+
+function runHelper(b: PlanBuilder, program: string, pid: Reg, map: readonly LinuxIdMapping[]): void {
+  b.doing(`mapping IDs with ${program}`);
+  const digits: BlobRef = b.blob(24, '<pid>');
+  b.format(digits, pid);
+  const words = map.flatMap((m) => [m.containerID, m.hostID, m.size].map(String));
+  const texts = [b.string(program), digits, ...words.map((w) => b.string(w))];
+  const argv = b.blob(
+    new Uint8Array((texts.length + 1) * 8),
+    JSON.stringify([program, '<pid>', ...words]),
+    texts.map((to, i) => ({ at: i * 8, to })),
+  );
+  const helper = b.clone({ flags: 0n, name: 'helper', pidfd: false }, () => {
+    b.sys('execve', [program, argv, b.strings([])]);
+  });
+  b.await(helper.report);
+  const status = b.blob(8, 'status');
+  b.sys('wait4', [helper.pid, status, 0, 0]);
+  const ok = b.label();
+  b.branch(b.peek(status, 4, 'status'), '==', 0, ok);
+  b.fail('EPERM', `${program} refused the mapping ${words.join(' ')} (see /etc/subuid and /etc/subgid)`);
+  b.place(ok);
+}
