@@ -25,7 +25,7 @@ interface PasswdEntry {
  * supplementary groups are not looked up. `groupAdd` is appended.
  */
 export function lookupUser(user: string, groupAdd: readonly string[], passwd: string, group: string): ResolvedUser {
-  const [name = '', groupName = ''] = splitUser(user);
+  const [name, groupName] = splitUser(user);
   const entries = passwdEntries(passwd);
   const number = idOf(name);
   const found =
