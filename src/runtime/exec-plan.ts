@@ -80,11 +80,11 @@ export function execPlan(input: ExecPlanInput): ContainerPlan {
         seccomp: input.seccomp,
       });
     if (!input.user) return rest(b, input.process);
-    const { user } = input;
+    const request = input.user;
     const answer = requestUser(b);
     resume = (blobs, values) => {
       const chunk = new PlanBuilder(input.arch, b);
-      rest(chunk, answer(user, input.process, blobs, values));
+      rest(chunk, answer(request, input.process, blobs, values));
       return chunk.build();
     };
   });

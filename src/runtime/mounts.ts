@@ -114,10 +114,15 @@ function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: Mo
     return tree;
   }
   if (type === 'cgroup' && !facts.cgroup.unified) {
-    return makeFilesystem(b, 'tmpfs', ['mode=755'], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    return makeFilesystem(
+      b,
+      'tmpfs',
+      ['source=cgroup', 'mode=755'],
+      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+    );
   }
   const name = type === 'cgroup' ? 'cgroup2' : type;
-  if (mount.source && type === 'tmpfs') data.unshift(`source=${mount.source}`);
+  if (mount.source) data.unshift(`source=${mount.source}`);
   return makeFilesystem(b, name, data, options.set);
 }
 
@@ -128,7 +133,12 @@ function mountHierarchies(b: PlanBuilder, tmpfs: Reg, options: MountOptions, fac
     b.sys('mkdirat', [tmpfs, name, 0o755], { on: { EEXIST: 'continue' } });
     const target = openIn(b, tmpfs, name, { flags: O_PATH, resolve: noLinks });
     const type = words[0] === 'unified' ? 'cgroup2' : 'cgroup';
-    const fd = makeFilesystem(b, type, type === 'cgroup2' ? [] : words, options.set);
+    const fd = makeFilesystem(
+      b,
+      type,
+      type === 'cgroup2' ? ['source=cgroup'] : ['source=cgroup', ...words],
+      options.set,
+    );
     attach(b, fd, target);
     b.sys('close', [target]);
     b.sys('close', [fd]);
@@ -162,7 +172,7 @@ export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly s
     attach(b, cloneTree(b, nul, ''), target, { on: { ENOTDIR: directory, EINVAL: directory } });
     b.jump(next);
     b.place(directory);
-    attach(b, makeFilesystem(b, 'tmpfs', ['size=0'], MOUNT_ATTR_RDONLY), target);
+    attach(b, makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY), target);
     b.place(next);
   }
 }

@@ -72,7 +72,7 @@ export function mountRoot(b: PlanBuilder, options: RootOptions): Reg {
 }
 
 function overlayOptions(source: RootSource & { kind: 'overlay' }): string[] {
-  const options = source.lower.map((directory) => `lowerdir+=${directory}`);
+  const options = ['source=overlay', ...source.lower.map((directory) => `lowerdir+=${directory}`)];
   options.push(`upperdir=${source.upper}`, `workdir=${source.work}`);
   if (source.userxattr) options.push('userxattr');
   return options;

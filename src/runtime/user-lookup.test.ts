@@ -10,11 +10,21 @@ test('an empty user is root with its own home and groups', () => {
 });
 
 test('a name gives uid, gid, home and supplementary groups', () => {
-  assert.deepEqual(lookupUser('web', [], passwd, group), { uid: 33, gid: 33, additionalGids: [50, 26], home: '/var/www' });
+  assert.deepEqual(lookupUser('web', [], passwd, group), {
+    uid: 33,
+    gid: 33,
+    additionalGids: [50, 26],
+    home: '/var/www',
+  });
 });
 
 test('an explicit group replaces the supplementary ones', () => {
-  assert.deepEqual(lookupUser('web:staff', [], passwd, group), { uid: 33, gid: 50, additionalGids: [], home: '/var/www' });
+  assert.deepEqual(lookupUser('web:staff', [], passwd, group), {
+    uid: 33,
+    gid: 50,
+    additionalGids: [],
+    home: '/var/www',
+  });
 });
 
 test('a numeric user need not exist, and is never taken for a name (CVE-2024-40635, containerd 2026-46680)', () => {
@@ -25,7 +35,10 @@ test('a numeric user need not exist, and is never taken for a name (CVE-2024-406
 });
 
 test('unknown names are refused', () => {
-  assert.throws(() => lookupUser('nobody', [], passwd, group), /unable to find user nobody: no matching entries in passwd file/);
+  assert.throws(
+    () => lookupUser('nobody', [], passwd, group),
+    /unable to find user nobody: no matching entries in passwd file/,
+  );
   assert.throws(() => lookupUser('web:none', [], passwd, group), /unable to find group none/);
 });
 
