@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { KeelsonError } from '../ground/errors.ts';
 import {
+  CLONE_NEWNS,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOEXEC,
   MOUNT_ATTR_NOSUID,
@@ -9,13 +10,14 @@ import {
   MS_PRIVATE,
   MS_REC,
   O_PATH,
+  O_RDONLY,
 } from '../kernel/constants.ts';
 import { parseMountOptions, type MountOptions } from '../kernel/mount-flags.ts';
 import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Mount } from '../spec/runtime.ts';
 import { attach, cloneHostTree, cloneTree, makeFilesystem, setAttributes } from './filesystem.ts';
-import { ensureDirectory, ensureFile, followInRoot, noLinks, openIn } from './in-root.ts';
+import { ensureDirectory, ensureFile, followInRoot, noLinks, openHost, openIn } from './in-root.ts';
 
 /** What the kernel lets this container mount, and where control groups are. */
 export interface MountFacts {
@@ -50,7 +52,10 @@ export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], fa
 
 function mountBind(b: PlanBuilder, root: Reg, mount: Mount, options: MountOptions): void {
   const source = mount.source ?? '';
-  const tree = cloneHostTree(b, source, { recursive: options.recursive });
+  const foreign = /^\/proc\/(\d+)\/root(\/.*)$/.exec(source);
+  const tree = foreign?.[2]
+    ? cloneForeignTree(b, Number(foreign[1]), foreign[2])
+    : cloneHostTree(b, source, { recursive: options.recursive });
   const target = isDirectory(source, mount.destination)
     ? ensureDirectory(b, root, mount.destination)
     : ensureFile(b, root, mount.destination);
@@ -59,6 +64,21 @@ function mountBind(b: PlanBuilder, root: Reg, mount: Mount, options: MountOption
   setPropagation(b, tree, options.propagation ?? MS_PRIVATE | MS_REC);
   b.sys('close', [tree]);
   b.sys('close', [target]);
+}
+
+/**
+ * A mount of another container, named as `/proc/<pid>/root/…` (its /dev/shm, for a shared IPC namespace): open_tree(2) copies
+ * only what is in the caller's mount namespace, so the child goes there and comes back.
+ */
+function cloneForeignTree(b: PlanBuilder, pid: number, path: string): Reg {
+  const here = openHost(b, '/proc/self/ns/mnt', O_RDONLY);
+  const there = openHost(b, `/proc/${pid}/ns/mnt`, O_RDONLY);
+  b.sys('setns', [there, CLONE_NEWNS]);
+  const tree = cloneHostTree(b, path);
+  b.sys('setns', [here, CLONE_NEWNS]);
+  b.sys('close', [here]);
+  b.sys('close', [there]);
+  return tree;
 }
 
 function isDirectory(source: string, destination: string): boolean {

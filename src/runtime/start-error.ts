@@ -16,7 +16,7 @@ export function startError(error: unknown): unknown {
   if (!isKeelsonError(error)) return error;
   const command = /^exec: ".*?(?<!\\)"/.exec(error.message)?.[0];
   if (command === undefined) return error;
-  const errno = String(error.details.errno ?? '');
+  const errno = error.details.errno ?? '';
   const options = { cause: error, details: error.details };
   if (error.details.syscall === 'fail') {
     return new KeelsonError('command-not-found', `${command}: executable file not found in $PATH`, options);
