@@ -19,7 +19,7 @@ function refusal(value: unknown, mediaType?: string): string {
     assert.ok(error instanceof KeelsonError, String(error));
     return `${error.code}: ${error.message}`;
   }
-  assert.fail('was accepted');
+  throw new Error('was accepted');
 }
 
 test('a manifest without a media type of its own is what it was announced as', () => {

@@ -1,6 +1,7 @@
 import { containersSchema } from './containers.ts';
 import type { Migration } from './database.ts';
 import { eventsSchema } from './events.ts';
+import { imagesSchema } from './images.ts';
 import { leasesSchema } from './leases.ts';
 import { volumesSchema } from './volumes.ts';
 
@@ -10,4 +11,5 @@ export const migrations: readonly Migration[] = [
   { name: 'containers', sql: containersSchema },
   { name: 'volumes', sql: volumesSchema },
   { name: 'events', sql: eventsSchema },
+  { name: 'images', sql: imagesSchema },
 ];
