@@ -11,6 +11,7 @@ enum {
 	BLOCK = 512,
 	BUFFER = 1 << 20,
 	MAX_META = 1 << 20, /* extended headers and long names of one entry; as Go's reader */
+	MAX_GLOBAL = 1 << 14, /* they are read again for every entry */
 	MAX_EXTENTS = 1 << 20,
 	MAX_XATTRS = 1024,
 };
@@ -31,14 +32,14 @@ struct tar {
 	size_t padding;     /* after it */
 	bool at_end;        /* of the stream */
 
-	struct bytes global, meta, long_name, long_link;
+	struct bytes global, global_copy, meta, long_name, long_link;
 	struct tar_xattr *xattrs;
 	size_t xattr_count;
 	struct tar_extent *extents;
 	size_t extent_count, extent_capacity;
 	bool half_extent; /* GNU.sparse.offset came, its numbytes not yet */
 
-	bool has_size, sparse, sparse_1;
+	bool has_size, sparse, sparse_1, sparse_name;
 	uint64_t pax_size, real_size;
 	char name[257], link[101];
 	char message[200];
@@ -104,9 +105,13 @@ static const uint8_t *block(struct tar *t, int *error)
 	return p;
 }
 
-ssize_t tar_data(struct tar *t, const uint8_t **piece)
+/* Up to `most` bytes of the entry's data, in place: their number, 0 at its end, or -errno. */
+static ssize_t take(struct tar *t, uint64_t most, const uint8_t **piece)
 {
-	if (t->data_left == 0)
+	*piece = t->buffer;
+	if (most > t->data_left)
+		most = t->data_left;
+	if (most == 0)
 		return 0;
 	int error = fill(t, 1);
 	if (error)
@@ -114,24 +119,37 @@ ssize_t tar_data(struct tar *t, const uint8_t **piece)
 	size_t n = t->end - t->at;
 	if (n == 0)
 		return truncated(t);
-	if (n > t->data_left)
-		n = (size_t)t->data_left;
+	if (n > most)
+		n = (size_t)most;
 	*piece = t->buffer + t->at;
 	used(t, n);
 	t->data_left -= n;
 	return (ssize_t)n;
 }
 
-static int skip_rest(struct tar *t)
+ssize_t tar_data(struct tar *t, const uint8_t **piece)
+{
+	return take(t, UINT64_MAX, piece);
+}
+
+static int skip(struct tar *t, uint64_t bytes)
 {
 	const uint8_t *piece;
-	t->data_left += t->padding; /* no overflow: sizes are below 2^63 */
-	t->padding = 0;
-	for (;;) {
-		ssize_t n = tar_data(t, &piece);
+	while (bytes) {
+		ssize_t n = take(t, bytes, &piece);
 		if (n <= 0)
 			return (int)n;
+		bytes -= (uint64_t)n;
 	}
+	return 0;
+}
+
+/* What is left of the entry's data, and its padding. */
+static int skip_rest(struct tar *t)
+{
+	t->data_left += t->padding; /* no overflow: sizes are below 2^63 */
+	t->padding = 0;
+	return skip(t, t->data_left);
 }
 
 static void expect_data(struct tar *t, uint64_t size)
@@ -162,7 +180,8 @@ static int append(struct tar *t, struct bytes *b, const void *data, size_t size)
 /* Appends the data of a header that describes another one. */
 static int read_meta(struct tar *t, struct bytes *into, uint64_t size)
 {
-	if (size > MAX_META || into->size + size > MAX_META)
+	size_t most = into == &t->global ? MAX_GLOBAL : MAX_META;
+	if (size > most || into->size + size > most)
 		return bad(t, "an extended header of %llu bytes is too large", (unsigned long long)size);
 	expect_data(t, size);
 	int error = append(t, into, NULL, 0);
@@ -304,15 +323,11 @@ static int sparse_line(struct tar *t, uint64_t *out)
 	size_t n = 0;
 	for (;;) {
 		const uint8_t *piece;
-		uint64_t rest = t->data_left;
-		ssize_t got = tar_data(t, &piece);
+		ssize_t got = take(t, 1, &piece);
 		if (got < 0)
 			return (int)got;
 		if (got == 0 || n == sizeof line)
 			return bad(t, "the map of a sparse file is malformed");
-		/* Take one byte, give the others back. */
-		used(t, (size_t)0 - ((size_t)got - 1));
-		t->data_left = rest - 1;
 		if (*piece == '\n')
 			break;
 		line[n++] = (char)*piece;
@@ -332,22 +347,8 @@ static int sparse_map_1_0(struct tar *t)
 		if (!error)
 			error = add_extent(t, offset, size);
 	}
-	if (error)
-		return error;
 	/* The map fills whole blocks. */
-	uint64_t pad = -(before - t->data_left) % BLOCK;
-	while (pad) {
-		const uint8_t *piece;
-		uint64_t rest = t->data_left;
-		ssize_t got = tar_data(t, &piece);
-		if (got <= 0)
-			return got ? (int)got : bad(t, "the map of a sparse file is malformed");
-		size_t take = (uint64_t)got < pad ? (size_t)got : (size_t)pad;
-		used(t, take - (size_t)got);
-		t->data_left = rest - take;
-		pad -= take;
-	}
-	return 0;
+	return error ? error : skip(t, -(before - t->data_left) % BLOCK);
 }
 
 /* Old GNU format: four pieces in the header, 21 in each following block while the block says so. */
@@ -445,7 +446,7 @@ static int pax_record(struct tar *t, struct tar_entry *e, const char *key, const
 	static const char sparse[] = "GNU.sparse.", xattr[] = "SCHILY.xattr.";
 	uint64_t number = 0;
 	bool is_number = whole_decimal(value, size, &number);
-	bool is_path = !strcmp(key, "path") || !strcmp(key, "GNU.sparse.name");
+	bool sparse_name = !strcmp(key, "GNU.sparse.name"), is_path = sparse_name || !strcmp(key, "path");
 	if (!strncmp(key, xattr, sizeof xattr - 1))
 		return pax_xattr(t, key + sizeof xattr - 1, value, size);
 	if (size == 0)
@@ -453,8 +454,10 @@ static int pax_record(struct tar *t, struct tar_entry *e, const char *key, const
 	if (is_path || !strcmp(key, "linkpath")) {
 		if (memchr(value, 0, size))
 			return bad(t, "a name with a NUL in it: %.60s", value);
-		/* In format 1.0 and 0.1 `path` is a stand-in for readers that don't know them. */
-		*(is_path ? &e->path : &e->link) = value;
+		/* Beside a GNU.sparse.name, `path` is a stand-in for readers that don't know it. */
+		if (sparse_name || !is_path || !t->sparse_name)
+			*(is_path ? &e->path : &e->link) = value;
+		t->sparse_name |= sparse_name;
 		return 0;
 	}
 	if (!strncmp(key, sparse, sizeof sparse - 1))
@@ -475,9 +478,9 @@ static int pax_record(struct tar *t, struct tar_entry *e, const char *key, const
 }
 
 /* "length key=value\n", the length in bytes and including itself. Puts NULs behind keys and values. */
-static int pax_records(struct tar *t, struct tar_entry *e)
+static int pax_records(struct tar *t, struct tar_entry *e, struct bytes *records)
 {
-	char *at = t->meta.data, *end = at + t->meta.size;
+	char *at = records->data, *end = at + records->size;
 	while (at < end) {
 		const char *text = at;
 		uint64_t length;
@@ -557,8 +560,14 @@ static int finish_entry(struct tar *t, const uint8_t *header, uint64_t size, str
 	int error = plain_fields(t, h, layout, e);
 	if (!error && h[156] == 'S')
 		error = layout == GNU ? sparse_map_old(t, h) : bad(t, "%.80s: a sparse file in an unknown format", t->name);
+	if (!error && t->global.size) {
+		t->global_copy.size = 0;
+		error = append(t, &t->global_copy, t->global.data, t->global.size);
+		if (!error)
+			error = pax_records(t, e, &t->global_copy);
+	}
 	if (!error && t->meta.size)
-		error = pax_records(t, e);
+		error = pax_records(t, e, &t->meta);
 	if (error)
 		return error;
 	if (t->long_name.size)
@@ -597,15 +606,6 @@ static int finish_entry(struct tar *t, const uint8_t *header, uint64_t size, str
 	e->xattrs = t->xattrs;
 	e->xattr_count = t->xattr_count;
 	return error;
-}
-
-static int forget_entry(struct tar *t)
-{
-	t->long_name.size = t->long_link.size = t->meta.size = 0;
-	t->xattr_count = t->extent_count = 0;
-	t->half_extent = t->has_size = t->sparse = t->sparse_1 = false;
-	t->real_size = 0;
-	return t->global.size ? append(t, &t->meta, t->global.data, t->global.size) : 0;
 }
 
 /* 1 for the header of an entry, 2 for one that was dealt with here, 0 at the end of the archive, or -errno. */
@@ -657,20 +657,18 @@ static int next_header(struct tar *t, const uint8_t **header, uint64_t *size)
 
 int tar_next(struct tar *t, struct tar_entry *entry)
 {
-	const uint8_t *header;
-	uint64_t size;
+	const uint8_t *header = NULL;
+	uint64_t size = 0;
 	int result = skip_rest(t);
-	if (!result)
-		result = forget_entry(t);
 	if (result)
 		return result;
-	bool global = t->global.size > 0;
-	do {
+	t->long_name.size = t->long_link.size = t->meta.size = 0;
+	t->xattr_count = t->extent_count = 0;
+	t->half_extent = t->has_size = t->sparse = t->sparse_1 = t->sparse_name = false;
+	t->real_size = 0;
+	do
 		result = next_header(t, &header, &size);
-		/* A global header that came right now counts for this entry too; its own header, if it has one, comes after. */
-		if (result == 2 && !global && t->global.size)
-			global = true, result = t->meta.size ? 2 : append(t, &t->meta, t->global.data, t->global.size) ? -ENOMEM : 2;
-	} while (result == 2);
+	while (result == 2);
 	if (result != 1)
 		return result;
 	result = finish_entry(t, header, size, entry);
@@ -710,6 +708,7 @@ void tar_close(struct tar *t)
 {
 	free(t->buffer);
 	free(t->global.data);
+	free(t->global_copy.data);
 	free(t->meta.data);
 	free(t->long_name.data);
 	free(t->long_link.data);
