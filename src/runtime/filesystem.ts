@@ -14,17 +14,23 @@ import {
   OPEN_TREE_CLONE,
 } from '../kernel/constants.ts';
 import type { Reg, Value } from '../kernel/plan.ts';
-import type { PlanBuilder, SysOptions } from '../kernel/plan-builder.ts';
+import type { PlanBuilder, Rules, SysOptions } from '../kernel/plan-builder.ts';
 
-/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. Options as `key` or `key=value`. */
-export function makeFilesystem(b: PlanBuilder, type: string, options: readonly string[], attributes: number): Reg {
+/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. Options as `key` or `key=value`; `on` is for its creation. */
+export function makeFilesystem(
+  b: PlanBuilder,
+  type: string,
+  options: readonly string[],
+  attributes: number,
+  on: Rules = {},
+): Reg {
   const context = b.sys('fsopen', [type, FSOPEN_CLOEXEC]);
   for (const option of options) {
     const equals = option.indexOf('=');
     if (equals < 0) b.sys('fsconfig', [context, FSCONFIG_SET_FLAG, option, 0, 0]);
     else b.sys('fsconfig', [context, FSCONFIG_SET_STRING, option.slice(0, equals), option.slice(equals + 1), 0]);
   }
-  b.sys('fsconfig', [context, FSCONFIG_CMD_CREATE, 0, 0, 0]);
+  b.sys('fsconfig', [context, FSCONFIG_CMD_CREATE, 0, 0, 0], { on });
   const fd = b.sys('fsmount', [context, FSMOUNT_CLOEXEC, attributes]);
   b.sys('close', [context]);
   return fd;

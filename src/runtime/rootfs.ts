@@ -8,6 +8,7 @@ import {
   MS_SHARED,
   MS_SLAVE,
   MS_UNBINDABLE,
+  O_CLOEXEC,
   O_PATH,
   openFlags,
 } from '../kernel/constants.ts';
@@ -25,7 +26,26 @@ export type RootSource =
       readonly work: string;
       readonly userxattr?: boolean;
     }
-  | { readonly kind: 'bind'; readonly path: string };
+  | { readonly kind: 'bind'; readonly path: string }
+  | SplitRoot;
+
+/**
+ * A root put together from overlays of single directories: for the machine's own root in a user namespace, where `/` as a
+ * whole can't be a lower directory (its submounts are locked there, mount_namespaces(7)). A directory for which that holds too
+ * is shown read-only as it is.
+ */
+export interface SplitRoot {
+  readonly kind: 'split';
+  readonly overlays: readonly {
+    readonly name: string;
+    readonly lower: string;
+    readonly upper: string;
+    readonly work: string;
+  }[];
+  readonly links: readonly { readonly name: string; readonly target: string }[];
+  /** Empty directories, with their modes. */
+  readonly directories: readonly { readonly name: string; readonly mode: number }[];
+}
 
 /** What the kernel offers for stacking: `lowerdir+` needs Linux 6.7, before that all lower directories go into one option string. */
 export interface RootOptions {
@@ -59,6 +79,7 @@ export function mountRoot(b: PlanBuilder, options: RootOptions): Reg {
   const { O_DIRECTORY } = openFlags(b.arch);
   b.group('root file system').doing('mounting the root file system');
   const { source, mountPoint } = options;
+  if (source.kind === 'split') return mountSplit(b, source, mountPoint);
   if (source.kind === 'overlay' && !options.lowerdirPlus) return legacyOverlay(b, source, mountPoint);
   const fd =
     source.kind === 'bind'
@@ -69,6 +90,38 @@ export function mountRoot(b: PlanBuilder, options: RootOptions): Reg {
   attach(b, fd, target);
   b.sys('close', [target]);
   return fd;
+}
+
+function mountSplit(b: PlanBuilder, source: SplitRoot, mountPoint: string): Reg {
+  const { O_DIRECTORY } = openFlags(b.arch);
+  const root = makeFilesystem(b, 'tmpfs', ['source=host', 'mode=755'], 0);
+  const target = openHost(b, mountPoint, O_PATH | O_DIRECTORY);
+  attach(b, root, target);
+  b.sys('close', [target]);
+  for (const { name, target: to } of source.links) b.sys('symlinkat', [to, root, name]);
+  for (const { name, mode } of source.directories) {
+    b.sys('mkdirat', [root, name, mode]);
+    b.sys('fchmodat', [root, name, mode]);
+  }
+  for (const { name, lower, upper, work } of source.overlays) {
+    b.doing(`mounting an overlay of ${lower}`);
+    b.sys('mkdirat', [root, name, 0o755]);
+    const place = b.sys('openat', [root, name, O_PATH | O_DIRECTORY | O_CLOEXEC]);
+    const [locked, done] = [b.label(), b.label()];
+    const words = overlayOptions({ kind: 'overlay', lower: [lower], upper, work, userxattr: true });
+    const overlay = makeFilesystem(b, 'overlay', words, 0, { EINVAL: locked });
+    attach(b, overlay, place);
+    b.sys('close', [overlay]);
+    b.jump(done);
+    b.place(locked);
+    const tree = cloneHostTree(b, lower, { recursive: true });
+    setAttributes(b, tree, { set: MOUNT_ATTR_RDONLY, propagation: MS_PRIVATE, recursive: true });
+    attach(b, tree, place);
+    b.sys('close', [tree]);
+    b.place(done);
+    b.sys('close', [place]);
+  }
+  return root;
 }
 
 function overlayOptions(source: RootSource & { kind: 'overlay' }): string[] {
