@@ -1,6 +1,7 @@
 /* keel: runs plans and keeps containers. See docs/keel.md. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,7 @@ int main(int argc, char **argv)
 	if (fill_standard_streams())
 		return 1;
 	reset_signals();
+	mallopt(M_MMAP_THRESHOLD, 16 << 10); /* what is freed is the kernel's again: keepers live long */
 	if (strcmp(command, "--version") == 0) {
 		printf("keel %s (wire version %d)\n", KEEL_VERSION, WIRE_VERSION);
 		return 0;

@@ -113,8 +113,14 @@ int plan_run(struct machine *machine, const struct op_list *ops);
 /* Like plan_run, but goes on after a failing operation; `failed` is told of each. */
 void plan_run_all(struct machine *machine, const struct op_list *ops, void (*failed)(void *, const struct failure *), void *context);
 
-/* Runs the plan in `bytes` as this process, which ends with it: reports to the channel and exits. */
-_Noreturn void plan_execute(int channel, uint32_t channel_id, const uint8_t *bytes, size_t size);
+/* Runs the plan in `bytes`, part of the malloc'd `buffer`, as this process, which ends with it: reports to the channel and exits. */
+_Noreturn void plan_execute(int channel, uint32_t channel_id, const uint8_t *bytes, size_t size, void *buffer);
+
+/*
+ * Gives back all memory but what `ops`, one of the machine's lists, and `keep` need: they, their blobs and the registers move.
+ * Decodes no further chunks' pointers afterwards.
+ */
+int plan_shrink(struct machine *machine, struct op_list *ops, const struct keep_spec **keep);
 
 int64_t value_of(const struct machine *machine, const struct value *value);
 
@@ -122,7 +128,7 @@ int64_t value_of(const struct machine *machine, const struct value *value);
 int64_t netlink_exchange(int fd, const uint8_t *request, size_t size, uint32_t acks, uint8_t *answer, size_t answer_size, char *text,
 			 size_t text_size);
 
-/* keep.c. Ends with the process. Returns -errno only while nothing has been changed yet. */
-int keep_run(struct machine *machine, const struct op *op);
+/* keep.c. What this process does from now on. */
+_Noreturn void keep_run(struct machine *machine, const struct op *op);
 
 #endif

@@ -363,10 +363,8 @@ static int step(struct machine *m, const struct op *op, uint32_t *next)
 		return sync_with_planner(m, op);
 	case OP_REPORT:
 		return send_report(m, op, MESSAGE_REPORT);
-	case OP_KEEP: {
-		int error = keep_run(m, op);
-		return failed(m, op, error);
-	}
+	case OP_KEEP:
+		keep_run(m, op);
 	default:
 		return failed(m, op, -ENOSYS); /* plan_decode lets no other through */
 	}
@@ -396,11 +394,12 @@ void plan_run_all(struct machine *machine, const struct op_list *ops, void (*tel
 	}
 }
 
-void plan_execute(int channel, uint32_t channel_id, const uint8_t *bytes, size_t size)
+void plan_execute(int channel, uint32_t channel_id, const uint8_t *bytes, size_t size, void *buffer)
 {
 	struct machine machine = {.channel = channel, .channel_id = channel_id, .report = -1};
 	struct op_list ops;
 	int error = plan_decode(&machine, bytes, size, &ops);
+	free(buffer);
 	if (error == -ENOMEM)
 		machine.failure = (struct failure){.error = ENOMEM};
 	if (!error)

@@ -178,20 +178,27 @@ int outbox_send(struct outbox *box, int fd, uint32_t channel, uint32_t type, con
 		if (error != -EAGAIN)
 			return error;
 	}
-	for (; left > 0; rest++, left--) {
-		if (reserve(&box->data, &box->start, &box->end, &box->capacity, rest->iov_len))
+	for (; left > 0; rest++, left--)
+		if (outbox_add(box, rest->iov_base, rest->iov_len))
 			return -ENOMEM;
-		if (rest->iov_len > 0)
-			memcpy(box->data + box->end, rest->iov_base, rest->iov_len);
-		box->end += rest->iov_len;
-	}
+	return 0;
+}
+
+int outbox_add(struct outbox *box, const void *bytes, size_t size)
+{
+	if (size == 0)
+		return 0;
+	if (reserve(&box->data, &box->start, &box->end, &box->capacity, size))
+		return -ENOMEM;
+	memcpy(box->data + box->end, bytes, size);
+	box->end += size;
 	return 0;
 }
 
 int outbox_flush(struct outbox *box, int fd)
 {
 	while (box->start < box->end) {
-		ssize_t n = send(fd, box->data + box->start, box->end - box->start, MSG_NOSIGNAL);
+		ssize_t n = write(fd, box->data + box->start, box->end - box->start);
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;

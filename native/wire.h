@@ -43,6 +43,9 @@ struct outbox {
 
 /* Sends a frame or queues what the peer doesn't take. -errno when the peer is gone. */
 int outbox_send(struct outbox *box, int fd, uint32_t channel, uint32_t type, const struct iovec *parts, int count);
+/* Queues bytes as they are. */
+int outbox_add(struct outbox *box, const void *bytes, size_t size);
+/* Writes what `fd` takes, be it a socket, a pipe or a terminal; SIGPIPE has to be ignored. -errno when the peer is gone. */
 int outbox_flush(struct outbox *box, int fd);
 size_t outbox_pending(const struct outbox *box);
 void outbox_free(struct outbox *box);

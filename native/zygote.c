@@ -76,10 +76,11 @@ _Noreturn static void become_executor(struct zygote *z, int channel, uint32_t id
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
 	if (dup3(channel, z->client, O_CLOEXEC) < 0)
 		_exit(3);
 	close_range((unsigned)z->client + 1, ~0U, 0);
-	plan_execute(z->client, id, plan, size);
+	plan_execute(z->client, id, plan, size, z->in.data);
 }
 
 static void open_channel(struct zygote *z, uint32_t id, const uint8_t *plan, size_t size)
@@ -207,8 +208,11 @@ static void serve_channel(struct zygote *z, struct channel *c, short events)
 		alive = read_channel(z, c);
 	if (alive)
 		return;
-	/* A keeper that has started leaves its channel and lives on; of any other, the end is told when it is reaped. */
-	close(c->fd);
+	if (c->ended) { /* a keeper that has started leaves its channel and lives on */
+		forget_channel(z, c);
+		return;
+	}
+	close(c->fd); /* its end is told when it is reaped */
 	c->fd = -1;
 }
 
@@ -225,7 +229,7 @@ static void serve_once(struct zygote *z)
 	}
 	if (poll(p, count + 2, -1) < 0)
 		return;
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = count; i-- > 0;) /* downwards: the last one takes the place of one that is forgotten */
 		if (p[i + 2].revents)
 			serve_channel(z, &z->channels[i], p[i + 2].revents);
 	if (p[0].revents & POLLOUT && outbox_flush(&z->out, z->client))
@@ -247,6 +251,7 @@ int zygote_run(int client)
 	sigemptyset(&watched);
 	sigaddset(&watched, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &watched, NULL);
+	signal(SIGPIPE, SIG_IGN);
 	z.signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
 	z.channels = mmap(NULL, MAX_CHANNELS * sizeof *z.channels, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	z.polled = mmap(NULL, (MAX_CHANNELS + 2) * sizeof *z.polled, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

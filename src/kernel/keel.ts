@@ -167,7 +167,7 @@ class Channel {
 
   next(): Promise<Message> {
     return new Promise((resolve, reject) => {
-      if (this.#error !== undefined) reject(this.#error as Error);
+      if (this.#error !== undefined) reject(this.#error);
       else this.#waiting = { resolve, reject };
     });
   }

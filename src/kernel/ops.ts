@@ -74,5 +74,4 @@ export const messageNumbers = {
   stderr: 50,
   stdinTaken: 51,
   exit: 52,
-  outputEnd: 53,
 } as const;
