@@ -7,7 +7,7 @@ import { type DeviceAccess, type DevicePolicy, devicePolicy } from './device-rul
 function run(program: Uint8Array, type: number, access: number, major: number, minor: number): number {
   const view = new DataView(program.buffer, program.byteOffset, program.byteLength);
   const context = [((access << 16) | type) >>> 0, major, minor];
-  const r = new Array<number>(11).fill(Number.NaN);
+  const r = Array.from({ length: 11 }, () => Number.NaN);
   for (let pc = 0, steps = 0; ; pc++, steps++) {
     assert.ok(steps < 4096 && pc * 8 < program.length, 'the program does not end');
     const [op, registers] = [view.getUint8(pc * 8), view.getUint8(pc * 8 + 1)];
