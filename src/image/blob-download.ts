@@ -134,9 +134,9 @@ async function copy(
       if (size >= batchBytes) await flush();
     }
   } catch (error) {
-    context.check(doing);
-    // What did arrive is kept: the next attempt goes on after it.
+    // What did arrive is kept: the next attempt goes on after it, be it another day's.
     await flush();
+    context.check(doing);
     throw error;
   }
   await flush();

@@ -6,7 +6,7 @@ import {
 } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { pipeline, type Readable } from 'node:stream';
-import { type Context } from '../ground/context.ts';
+import { abortError, type Context } from '../ground/context.ts';
 import { KeelsonError, messageOf } from '../ground/errors.ts';
 import type { TlsMaterial } from './registry-hosts.ts';
 
@@ -180,7 +180,7 @@ export function failure(
   error: unknown,
   details: Record<string, unknown> = {},
 ): KeelsonError {
-  if (context.signal.aborted) context.check(url.host);
+  if (context.signal.aborted) return abortError(context.signal, url.host);
   if (error instanceof KeelsonError) {
     return error.code === 'timeout'
       ? new KeelsonError('timeout', error.message, { cause: error, details: { transient: true } })
