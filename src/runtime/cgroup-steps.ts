@@ -1,34 +1,12 @@
-/** Making, joining and removing a container's control groups, from the data that kernel/cgroup.ts computes. */
-import { AT_FDCWD, AT_REMOVEDIR, O_CLOEXEC, O_PATH, O_WRONLY } from '../kernel/constants.ts';
+/** Making, joining and removing a container's control groups, from what the drivers in kernel/ compute. */
+import type { CgroupPlan, CgroupWrite } from '../kernel/cgroup-driver.ts';
+import { AT_FDCWD, AT_REMOVEDIR, O_CLOEXEC, O_RDONLY, O_WRONLY, openFlags } from '../kernel/constants.ts';
 import type { BlobRef, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder, Rules } from '../kernel/plan-builder.ts';
 
-export interface CgroupWrite {
-  /** Name within the directory: `memory.max`. */
-  readonly file: string;
-  readonly value: string;
-  /** Of a file that isn't there or refuses: `fail`, or go on (`create` has warned). */
-  readonly whenMissing: 'ignore' | 'warn' | 'fail';
-}
-
-/** One directory of a cgroup hierarchy, absolute. */
-export interface CgroupDirectory {
-  readonly path: string;
-  readonly writes: readonly CgroupWrite[];
-  /** The container's own: its processes join it and it is removed at the end; else a parent, which stays. */
-  readonly leaf: boolean;
-}
-
-export interface CgroupPlan {
-  /** Parents before children. One leaf a hierarchy. */
-  readonly directories: readonly CgroupDirectory[];
-  /** cgroup v2: the leaf that clone3 puts the child into (Linux 5.7); others are joined by writing cgroup.procs. */
-  readonly cloneInto?: string;
-}
-
 /** Registers of a cgroup that was made or opened. */
 export interface CgroupHandle {
-  readonly plan: CgroupPlan;
+  readonly plan: Pick<CgroupPlan, 'directories' | 'cloneInto'>;
   readonly cloneInto: Reg | undefined;
 }
 
@@ -39,22 +17,53 @@ export function createCgroup(b: PlanBuilder, plan: CgroupPlan): CgroupHandle {
     b.sys('mkdirat', [AT_FDCWD, path, 0o755], { on: { EEXIST: 'continue' } });
     for (const write of writes) writeFile(b, path, write);
   }
-  return openCgroup(b, plan);
+  const handle = openCgroup(b, plan);
+  if (plan.deviceProgram && handle.cloneInto) attachDeviceProgram(b, handle.cloneInto, plan.deviceProgram);
+  return handle;
 }
 
-export function openCgroup(b: PlanBuilder, plan: CgroupPlan): CgroupHandle {
+export function openCgroup(b: PlanBuilder, plan: Pick<CgroupPlan, 'directories' | 'cloneInto'>): CgroupHandle {
+  const { O_DIRECTORY } = openFlags(b.arch);
   b.group('cgroup').doing('opening the cgroup');
   const cloneInto =
-    plan.cloneInto === undefined ? undefined : b.sys('openat', [AT_FDCWD, plan.cloneInto, O_PATH | O_CLOEXEC]);
+    plan.cloneInto === undefined
+      ? undefined
+      : b.sys('openat', [AT_FDCWD, plan.cloneInto, O_RDONLY | O_DIRECTORY | O_CLOEXEC]);
   return { plan, cloneInto };
 }
 
+/** bpf(2): loads the device policy and attaches it to the cgroup; it goes when the cgroup goes. */
+function attachDeviceProgram(b: PlanBuilder, cgroup: Reg, instructions: Uint8Array): void {
+  b.group('security').doing('attaching the device policy to the cgroup');
+  const BPF_PROG_LOAD = 5;
+  const BPF_PROG_ATTACH = 8;
+  const BPF_PROG_TYPE_CGROUP_DEVICE = 15;
+  const BPF_CGROUP_DEVICE = 6;
+  const BPF_F_ALLOW_MULTI = 2;
+  const load = b.struct(`{prog_type=BPF_PROG_TYPE_CGROUP_DEVICE, insn_cnt=${instructions.length / 8}}`, 48, [
+    [0, 4, BPF_PROG_TYPE_CGROUP_DEVICE],
+    [4, 4, instructions.length / 8],
+    [8, 8, b.blob(instructions, `struct bpf_insn[${instructions.length / 8}]`)],
+    [16, 8, b.string('Apache-2.0')],
+  ]);
+  const program = b.sys('bpf', [BPF_PROG_LOAD, load, 48]);
+  const attach = b.struct('{attach_type=BPF_CGROUP_DEVICE, attach_flags=BPF_F_ALLOW_MULTI}', 16, [
+    [0, 4, cgroup],
+    [4, 4, program],
+    [8, 4, BPF_CGROUP_DEVICE],
+    [12, 4, BPF_F_ALLOW_MULTI],
+  ]);
+  b.sys('bpf', [BPF_PROG_ATTACH, attach, 16]);
+  b.sys('close', [program]);
+}
+
+/** `warn` forgives a file that isn't there (a warning was given), `ignore` forgives everything. */
 function writeFile(b: PlanBuilder, directory: string, { file, value, whenMissing }: CgroupWrite): void {
   const doing = `writing ${JSON.stringify(value)} to ${directory}/${file}`;
   const next = b.label();
-  const on: Rules = whenMissing === 'fail' ? {} : { any: next };
-  const fd = b.sys('openat', [AT_FDCWD, `${directory}/${file}`, O_WRONLY | O_CLOEXEC], { doing, on });
-  b.write(fd, value, { doing, on: whenMissing === 'fail' ? {} : { any: 'continue' } });
+  const onOpen: Rules = whenMissing === 'fail' ? {} : whenMissing === 'warn' ? { ENOENT: next } : { any: next };
+  const fd = b.sys('openat', [AT_FDCWD, `${directory}/${file}`, O_WRONLY | O_CLOEXEC], { doing, on: onOpen });
+  b.write(fd, value, { doing, on: whenMissing === 'ignore' ? { any: 'continue' } : {} });
   b.sys('close', [fd]);
   b.place(next);
 }
@@ -75,7 +84,7 @@ export function joinCgroup(b: PlanBuilder, { plan }: CgroupHandle, pid: Reg): vo
 }
 
 /** When the processes are gone: EBUSY lasts until the last one is reaped. */
-export function removeCgroup(b: PlanBuilder, plan: CgroupPlan): void {
+export function removeCgroup(b: PlanBuilder, plan: Pick<CgroupPlan, 'directories'>): void {
   b.group('cgroup');
   for (const { path, leaf } of plan.directories.toReversed()) {
     if (!leaf) continue;

@@ -2,6 +2,7 @@
  * From an OCI config to the plan of a container: what the executor does (cgroup, clone, network, keeping) and what the
  * child does in its new namespaces, up to exec. A pure function of its input; nothing is touched.
  */
+import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
 import {
   CLONE_NEWCGROUP,
   CLONE_NEWIPC,
@@ -20,7 +21,7 @@ import {
 import type { Keep, Plan, Reg } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespace, LinuxNamespaceType, Spec } from '../spec/runtime.ts';
-import { createCgroup, joinCgroup, removeCgroup, type CgroupPlan } from './cgroup-steps.ts';
+import { createCgroup, joinCgroup, removeCgroup } from './cgroup-steps.ts';
 import { defaultDevices, makeDevices, ttyDevice } from './devices.ts';
 import { runProcess, type ProcessInput } from './exec-steps.ts';
 import { awaitParent, awaitReady, enterChild, leaveParent, letChildGo, prepareHandshake } from './handshake.ts';

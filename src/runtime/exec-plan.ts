@@ -1,4 +1,5 @@
 /** The plan of one more process in a running container: joins its namespaces and cgroup, then the same last steps as init. */
+import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
 import {
   CLONE_NEWCGROUP,
   CLONE_NEWIPC,
@@ -14,7 +15,7 @@ import {
 } from '../kernel/constants.ts';
 import type { Keep, Plan } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
-import { joinCgroup, openCgroup, type CgroupPlan } from './cgroup-steps.ts';
+import { joinCgroup, openCgroup } from './cgroup-steps.ts';
 import type { ContainerPlan } from './container-plan.ts';
 import { runProcess, type ProcessInput } from './exec-steps.ts';
 import { awaitParent, awaitReady, enterChild, leaveParent, letChildGo, prepareHandshake } from './handshake.ts';
@@ -28,7 +29,7 @@ export interface ExecPlanInput {
   readonly pid: number;
   /** Its namespaces that differ from the executor's. */
   readonly userNamespace: boolean;
-  readonly cgroup?: CgroupPlan;
+  readonly cgroup?: Pick<CgroupPlan, 'directories' | 'cloneInto'>;
   readonly seccomp?: { readonly filter: Uint8Array; readonly flags: number };
   readonly process: ProcessInput;
   readonly user?: UserRequest;
