@@ -14,4 +14,7 @@ int zygote_run(int client);
 /* All signals at their defaults, none blocked: what a container's first process has to start with. */
 void reset_signals(void);
 
+/* Runs argv as process 1's child; returns its exit code. */
+int keel_init(char **argv);
+
 #endif

@@ -57,8 +57,10 @@ int main(int argc, char **argv)
 		printf("keel %s (wire version %d)\n", KEEL_VERSION, WIRE_VERSION);
 		return 0;
 	}
+	if (strcmp(command, "init") == 0 && argc > 2)
+		return keel_init(argv + 2);
 	if (strcmp(command, "zygote") == 0 && argc == 2)
 		return serve_zygote(argv);
-	fprintf(stderr, "usage: keel --version | keel zygote (with the planner's stream as descriptor 3)\n");
+	fprintf(stderr, "usage: keel --version | keel init COMMAND… | keel zygote (with the planner's stream as descriptor 3)\n");
 	return 2;
 }
