@@ -34,6 +34,7 @@ export const imagesSchema = `
     unpacked INTEGER NOT NULL,
     PRIMARY KEY (image_id, position)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX images_manifest ON images (manifest);
   CREATE INDEX image_layers_digest ON image_layers (digest);
   CREATE INDEX image_layers_chain ON image_layers (chain_id);
   CREATE TABLE image_names (
@@ -207,14 +208,37 @@ export class ImageTables {
   blobsInUse(): Set<string> {
     const rows = this.db.all<{ digest: string }>(
       `SELECT id AS digest FROM images UNION SELECT manifest FROM images UNION SELECT digest FROM image_layers
-       UNION SELECT variant FROM layer_variants WHERE digest IN (SELECT digest FROM image_layers)`,
+       UNION SELECT variant FROM layer_variants WHERE digest IN (SELECT digest FROM image_layers)
+       UNION SELECT key FROM content_holds`,
     );
     return new Set(rows.map(({ digest }) => digest));
   }
 
   chainsInUse(): Set<string> {
-    const rows = this.db.all<{ chain: string }>('SELECT DISTINCT chain_id AS chain FROM image_layers');
+    const rows = this.db.all<{ chain: string }>(
+      'SELECT chain_id AS chain FROM image_layers UNION SELECT key FROM content_holds',
+    );
     return new Set(rows.map(({ chain }) => chain));
+  }
+
+  /** Whether an image or a working process needs this blob or layer. Of processes that died, see `held`. */
+  isNeeded(digest: string): boolean {
+    const found = this.db.get(
+      `SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1
+       UNION ALL SELECT 1 FROM image_layers WHERE digest = ?1 UNION ALL SELECT 1 FROM image_layers WHERE chain_id = ?1
+       UNION ALL SELECT 1 FROM layer_variants WHERE variant = ?1 AND digest IN (SELECT digest FROM image_layers)
+       UNION ALL SELECT 1 FROM content_holds WHERE key = ?1 LIMIT 1`,
+      digest,
+    );
+    return found !== undefined;
+  }
+
+  /** What an image's record says of a layer. */
+  unpackedSize(chainId: string): number | undefined {
+    return this.db.get<{ size: number }>(
+      'SELECT unpacked AS size FROM image_layers WHERE chain_id = ? LIMIT 1',
+      chainId,
+    )?.size;
   }
 
   addSource(digest: string, repository: string): void {

@@ -1,0 +1,26 @@
+import type { Slots } from '../ground/together.ts';
+import type { ImageTables } from '../store/images.ts';
+import type { Leases } from '../store/leases.ts';
+import type { ContentStore } from './content-store.ts';
+import type { Registries } from './registries.ts';
+import type { Snapshotter } from './snapshotter.ts';
+
+/** A container that was made from an image. */
+export interface ImageUser {
+  readonly id: string;
+  readonly running: boolean;
+}
+
+/** What the operations on images work with; made by Images. */
+export interface ImageBackend {
+  readonly tables: ImageTables;
+  readonly leases: Leases;
+  readonly store: ContentStore;
+  readonly snapshotter: Snapshotter;
+  readonly registries: Registries;
+  /** How many layers are downloaded, and how many unpacked, at once, by this process. */
+  readonly downloads: Slots;
+  readonly unpacks: Slots;
+  /** The containers of an image. Called inside a transaction: must only read the database. */
+  readonly users: (imageId: string) => readonly ImageUser[];
+}

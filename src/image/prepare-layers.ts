@@ -1,0 +1,123 @@
+import type { Context, ProgressEvent } from '../ground/context.ts';
+import { together } from '../ground/together.ts';
+import { type Digest, shortDigest } from '../spec/digest.ts';
+import type { Descriptor } from '../spec/image.ts';
+import type { LayerRow } from '../store/images.ts';
+import { chainIds } from './chain-ids.ts';
+import type { ImageBackend } from './image-backend.ts';
+
+export interface LayerPlan {
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest;
+  readonly chainId: Digest;
+  readonly parent: Digest | undefined;
+}
+
+/** `progressEveryMs`: a terminal doesn't show more, and a socket needn't carry it. */
+const progressEveryMs = 100;
+
+export function planLayers(descriptors: readonly Descriptor[], diffIds: readonly Digest[]): LayerPlan[] {
+  const chain = chainIds(diffIds);
+  return descriptors.map((descriptor, i) => ({
+    descriptor,
+    diffId: diffIds[i] as Digest,
+    chainId: chain[i] as Digest,
+    parent: chain[i - 1],
+  }));
+}
+
+/**
+ * Sees to it that every layer's blob is in the store (by `fetch`, called where one is missing and with its lease held) and unpacked. Layers go side by side.
+ * The caller holds all their digests and chain ids. Throws the first failure, after all work has ended.
+ */
+export async function prepareLayers(
+  context: Context,
+  backend: ImageBackend,
+  layers: readonly LayerPlan[],
+  fetch: (context: Context, blob: Descriptor, progress: (current: number) => void) => Promise<void>,
+  doing: string,
+): Promise<LayerRow[]> {
+  for (const { descriptor } of layers) tell(context, descriptor, 'Pulling fs layer');
+  const fetched = new Map<Digest, Promise<void>>();
+  const ready = new Map(layers.map(({ chainId }) => [chainId, Promise.withResolvers<void>()]));
+  for (const { promise } of ready.values()) promise.catch(() => {}); // told by the task itself
+  return together(
+    context,
+    layers.map((layer) => async (inner: Context) => {
+      const { descriptor, chainId } = layer;
+      const settled = ready.get(chainId);
+      try {
+        // The same blob may be several layers: fetched once.
+        let blob = fetched.get(descriptor.digest);
+        if (blob === undefined) {
+          blob = fetchBlob(inner, backend, descriptor, fetch, doing);
+          fetched.set(descriptor.digest, blob);
+        }
+        await blob;
+        if (backend.snapshotter.needsParent && layer.parent !== undefined) await ready.get(layer.parent)?.promise;
+        const row = await unpack(inner, backend, layer, doing);
+        settled?.resolve();
+        return row;
+      } catch (error) {
+        settled?.reject(error);
+        throw error;
+      }
+    }),
+  );
+}
+
+async function fetchBlob(
+  context: Context,
+  backend: ImageBackend,
+  blob: Descriptor,
+  fetch: (context: Context, blob: Descriptor, progress: (current: number) => void) => Promise<void>,
+  doing: string,
+): Promise<void> {
+  const { leases, store, downloads } = backend;
+  if ((await store.has(blob.digest)) === undefined) tell(context, blob, 'Waiting');
+  await downloads.use(context, doing, async () => {
+    using _lease = await leases.acquire(context, `blob:${blob.digest}`, doing);
+    if ((await store.has(blob.digest)) !== undefined) return;
+    await context.span(`download ${shortDigest(blob.digest)}`, async () =>
+      fetch(context, blob, teller(context, blob, 'Downloading')),
+    );
+    tell(context, blob, 'Download complete');
+  });
+}
+
+async function unpack(context: Context, backend: ImageBackend, layer: LayerPlan, doing: string): Promise<LayerRow> {
+  const { leases, snapshotter, store, tables, unpacks } = backend;
+  const { descriptor, chainId, diffId, parent } = layer;
+  const row = { diffId, chainId, digest: descriptor.digest, mediaType: descriptor.mediaType, size: descriptor.size };
+  return unpacks.use(context, doing, async () => {
+    using _lease = await leases.acquire(context, `chain:${chainId}`, doing);
+    if (await snapshotter.has(chainId)) {
+      tell(context, descriptor, 'Already exists');
+      return { ...row, unpacked: tables.unpackedSize(chainId) ?? (await snapshotter.usage(chainId)).size };
+    }
+    const { size } = await context.span(`unpack ${shortDigest(descriptor.digest)}`, async () =>
+      snapshotter.prepareLayer(context, {
+        ...{ chainId, diffId, ...(parent !== undefined && { parent }) },
+        blob: store.path(descriptor.digest),
+        doing: `${doing}: unpacking layer ${shortDigest(descriptor.digest)}`,
+        progress: teller(context, descriptor, 'Extracting'),
+      }),
+    );
+    tell(context, descriptor, 'Pull complete');
+    return { ...row, unpacked: size };
+  });
+}
+
+function tell(context: Context, blob: Descriptor, status: string, rest: Partial<ProgressEvent> = {}): void {
+  context.progress({ id: shortDigest(blob.digest), status, ...rest });
+}
+
+function teller(context: Context, blob: Descriptor, status: string): (current: number) => void {
+  let last = 0;
+  return (current) => {
+    const now = performance.now();
+    if (now - last < progressEveryMs && current < blob.size) return;
+    last = now;
+    tell(context, blob, status, { current, total: blob.size });
+  };
+}
