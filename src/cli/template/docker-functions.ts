@@ -1,5 +1,5 @@
 import { type Functions, defineFunction } from './functions.ts';
-import { toJson } from './json.ts';
+import { toJson } from '../../api/docker/json.ts';
 
 function title(text: string): string {
   return text.replace(

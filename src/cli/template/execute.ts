@@ -1,8 +1,9 @@
+import { Nil } from '../../api/docker/nil.ts';
 import { type Functions, type ParameterType, builtins } from './functions.ts';
 import { type Node, type Operand, type Pipeline, type Command, spell, spellCommand, spellPipeline } from './nodes.ts';
 import { type Template, TemplateError } from './parser.ts';
 import { quoteText, valueText } from './print.ts';
-import { Nil, View, elements, entries, field, kindOf, truth, typeName } from './values.ts';
+import { View, elements, entries, field, kindOf, truth, typeName } from './values.ts';
 
 /** Marks the absence of a value from an earlier stage of the pipeline. */
 const missing: unique symbol = Symbol('missing');

@@ -1,6 +1,7 @@
+import { Nil } from '../../api/docker/nil.ts';
 import { sprint, sprintln, valueText } from './print.ts';
 import { sprintf } from './printf.ts';
-import { Float, Nil, elements, kindOf, truth, typeName } from './values.ts';
+import { Float, elements, kindOf, truth, typeName } from './values.ts';
 
 /** What a function takes: Go would check its argument against this. */
 export type ParameterType = 'any' | 'string' | 'int' | '[]string';

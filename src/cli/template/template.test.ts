@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { renderTemplate } from './template.ts';
-import { Float, View, nilMap, nilSlice } from './values.ts';
+import { nilMap, nilSlice } from '../../api/docker/nil.ts';
+import { Float, View } from './values.ts';
 
 /** What Go 1.27's text/template makes of each of many templates, with the data below as Go values. */
 const golden = JSON.parse(readFileSync(new URL('testdata/go-templates.json', import.meta.url), 'utf8')) as {

@@ -1,3 +1,5 @@
+import { Nil, nilPointer, sortedEntries } from '../../api/docker/nil.ts';
+
 /**
  * Go's values, as far as templates can tell them apart, in JavaScript:
  *
@@ -27,27 +29,11 @@ export class Float {
   }
 }
 
-/** A nil slice, map or pointer: empty to a template, null in JSON. */
-export class Nil {
-  readonly kind: 'slice' | 'map' | 'nil';
-
-  constructor(kind: 'slice' | 'map' | 'nil') {
-    this.kind = kind;
-  }
-
-  toJSON(): null {
-    return null;
-  }
-}
-
-export const nilSlice: Nil = new Nil('slice');
-export const nilMap: Nil = new Nil('map');
-export const nilPointer: Nil = new Nil('nil');
-
 /** A struct whose fields are computed when they are asked for, and which may have methods with arguments. */
 export class View {
   /** As error messages name it: `*formatter.ContainerContext`. */
   readonly typeName: string;
+  readonly escapesHtml = true;
   readonly fields: Readonly<Record<string, () => unknown>>;
   readonly methods: Readonly<Record<string, (...args: string[]) => unknown>>;
 
@@ -134,7 +120,7 @@ export function elements(value: unknown): readonly unknown[] {
 /** A map's entries in the order of their keys, as Go prints, ranges over and encodes them. */
 export function entries(value: unknown): readonly (readonly [string, unknown])[] {
   if (!(value instanceof Map)) return [];
-  return [...(value as Map<string, unknown>).entries()].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return sortedEntries(value as Map<string, unknown>);
 }
 
 /** A struct's field names in order. */

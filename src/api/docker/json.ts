@@ -1,6 +1,9 @@
-import { Nil, View, entries } from './values.ts';
+import { Nil, sortedEntries } from './nil.ts';
 
-/** JSON as Go's encoding/json writes it: maps in the order of their keys, bigints as numbers, U+2028 and U+2029 escaped. */
+/**
+ * JSON as Go's encoding/json writes it: maps in the order of their keys, bigints as numbers, U+2028 and U+2029 escaped. An object
+ * that has a property `escapesHtml` is written with <, > and & escaped.
+ */
 export function toJson(
   value: unknown,
   options: { readonly indent?: string; readonly escapeHtml?: boolean } = {},
@@ -32,11 +35,9 @@ function encode(value: unknown, indent: string, margin: string, escapeHtml: bool
       value.map((element) => encode(element, indent, inner, escapeHtml)),
       ']',
     );
-  // A view is one of docker's formatter contexts, which encode themselves the careful way.
-  const escape = escapeHtml || value instanceof View;
+  const escape = escapeHtml || 'escapesHtml' in value;
   let pairs: readonly (readonly [string, unknown])[];
-  if (value instanceof Map) pairs = entries(value);
-  else if (value instanceof View) pairs = Object.entries(value.toJSON());
+  if (value instanceof Map) pairs = sortedEntries(value as Map<string, unknown>);
   else {
     const plain = 'toJSON' in value ? (value as { toJSON(): unknown }).toJSON() : value;
     if (typeof plain !== 'object' || plain === null) return encode(plain, indent, margin, escape);
