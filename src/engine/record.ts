@@ -26,7 +26,7 @@ export interface ContainerSpec {
  * What is being done to the container across several steps, written before the first of them. A phase whose lease holder is
  * gone was interrupted: reconcile finishes or undoes it.
  */
-export type Phase = '' | 'creating' | 'starting' | 'removing';
+export type Phase = '' | 'creating' | 'starting' | 'removing' | 'removing with volumes';
 
 /** A row of the containers table. Times in milliseconds since the epoch, 0 for never. */
 export interface ContainerRecord {

@@ -34,6 +34,8 @@ export interface PortSpec {
   readonly hostIp: string;
   /** 0: one is chosen. */
   readonly hostPort: number;
+  /** The end of a range of host ports of which the first free one is taken; absent for `hostPort` itself. */
+  readonly hostPortEnd?: number;
   readonly containerPort: number;
   readonly protocol: 'tcp' | 'udp';
 }

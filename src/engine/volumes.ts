@@ -170,11 +170,12 @@ export class Volumes implements VolumesApi {
     return { removed, reclaimed };
   }
 
-  /** Removes the container's anonymous volumes that nobody else uses, once its own row is gone. */
-  async removeUnused(context: Context, names: readonly string[]): Promise<void> {
+  /** Removes a container's anonymous volumes with it, but those that others have taken into use by `--volumes-from`. */
+  async removeWith(context: Context, container: string, names: readonly string[]): Promise<void> {
     for (const name of names) {
-      if (this.#row(name) !== undefined && this.#users(name).length === 0)
-        await this.remove(context, name, { force: true });
+      this.#db.run('DELETE FROM volume_uses WHERE volume = ? AND container = ?', name, container);
+      if (this.#row(name) === undefined || this.#users(name).length > 0) continue;
+      await this.remove(context, name, { force: true });
     }
   }
 

@@ -1,0 +1,18 @@
+import type { Parts } from './parts.ts';
+import type { ContainerRecord } from './record.ts';
+
+/** Records an event of a container with docker's attributes: image, name, its labels, and what the action adds. */
+export function containerEvent(
+  parts: Pick<Parts, 'events'>,
+  record: Pick<ContainerRecord, 'id' | 'name' | 'spec'>,
+  action: string,
+  more: Readonly<Record<string, string>> = {},
+): void {
+  const { config } = record.spec;
+  parts.events.emit('container', action, record.id, {
+    ...config.labels,
+    image: config.image,
+    name: record.name,
+    ...more,
+  });
+}
