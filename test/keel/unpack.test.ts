@@ -116,6 +116,13 @@ describe('unpacking', () => {
     assert.deepEqual(names(yard.tree()), ['t']);
   });
 
+  test('removes a tree that is deeper than there are descriptors', async () => {
+    using yard = new Yard();
+    const deep = 't/'.repeat(2000);
+    await yard.unpack(keel, archive(...files(`${deep}f`), { path: 't', content: 'now a file' }));
+    assert.deepEqual(names(yard.tree()), ['t']);
+  });
+
   test('whiteouts become the marks of overlayfs', async () => {
     using yard = new Yard();
     const { opaque } = await yard.unpack(
@@ -280,7 +287,7 @@ describe('unpacking', () => {
   test('many archives at once do not meet', async () => {
     using yard = new Yard();
     await Promise.all(
-      Array.from({ length: 8 }, async (_, i) => {
+      Array.from({ length: 8 }, async (_none, i) => {
         const into = join(yard.top, `many-${i}`);
         mkdirSync(into);
         await yard.unpack(keel, archive(...files(...Array.from({ length: 50 }, (_, n) => `d${i}/f${n}`))), { into });
