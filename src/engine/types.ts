@@ -5,6 +5,7 @@
 import type { Context } from '../ground/context.ts';
 import type { Platform } from '../image/types.ts';
 import type { Plan } from '../kernel/plan.ts';
+import type { PortSpec } from '../network/types.ts';
 
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
 
@@ -29,16 +30,7 @@ export interface MountSpec {
   readonly options?: readonly string[];
 }
 
-export interface PortSpec {
-  /** '' means every address, IPv4 and IPv6. */
-  readonly hostIp: string;
-  /** 0: one is chosen. */
-  readonly hostPort: number;
-  /** The end of a range of host ports of which the first free one is taken; absent for `hostPort` itself. */
-  readonly hostPortEnd?: number;
-  readonly containerPort: number;
-  readonly protocol: 'tcp' | 'udp';
-}
+export type { PortSpec };
 
 export interface RestartPolicy {
   readonly name: 'no' | 'always' | 'unless-stopped' | 'on-failure';

@@ -111,7 +111,10 @@ export interface LinkOptions {
   readonly up?: boolean;
   /** Index of the bridge it becomes a port of; 0 takes it out. */
   readonly master?: Filled;
-  /** No link-local address, hence no router solicitation and no multicast reports: for bridge ports. */
+  /**
+   * No link-local address, hence no router solicitation and no multicast reports: for bridge ports. Only for setLink, before the
+   * link is set up: EAFNOSUPPORT for a link that is being made.
+   */
   readonly noLinkLocal?: boolean;
 }
 
@@ -162,7 +165,8 @@ function netNs(ns: NetNs): Attribute {
 
 /**
  * A pair of which this end stays here and `peer` begins its life in `peer.netns`, under its final name: no rename, no move.
- * One message does it all: made, named, addressed, attached to the master and up.
+ * One message does it all: made, named, addressed, attached to the
+ * master. Only this end can be up at once: ENOTCONN for the peer, which is made first.
  */
 export function newVeth(
   options: LinkOptions & { name: string; peer: Omit<LinkOptions, 'master'> & { name: string; netns?: NetNs } },
