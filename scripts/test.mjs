@@ -13,20 +13,30 @@ const bin = join(root, 'node_modules/.bin');
 const own = join(root, `node_modules/node-linux-${arch()}/bin/node`);
 const node = existsSync(own) ? own : process.execPath;
 
-/** Runs a program with its output on ours; false when it failed or took longer than `minutes`. */
+let laneRuns = 0;
+
+/** Runs a program with its output on ours; false when it failed, took longer than `minutes`, or left processes behind. */
 function run(command, args, { env = {}, minutes = 10 } = {}) {
+  const mark = `KEELSON_TEST_LANE=${process.pid}-${++laneRuns}`;
   const child = spawn(command, args, {
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, ...env, PATH: `${bin}${delimiter}${process.env.PATH}` },
+    env: {
+      ...process.env,
+      ...env,
+      KEELSON_TEST_LANE: mark.split('=')[1],
+      PATH: `${bin}${delimiter}${process.env.PATH}`,
+    },
     detached: true,
   });
   const stop = () => {
     try {
       process.kill(-child.pid, 'SIGKILL');
     } catch {}
+    for (const { pid } of marked(mark)) process.kill(pid, 'SIGKILL');
   };
   const timer = setTimeout(() => {
-    console.log(`  FAILED ${command} ${args[0]}: not done after ${minutes} minutes; stopped`);
+    console.log(`  FAILED ${command} ${args[0]}: not done after ${minutes} minutes; stopped, with`);
+    for (const { pid, words } of marked(mark)) console.log(`    ${pid} ${words.slice(0, 200)}`);
     stop();
   }, minutes * 60_000);
   process.once('exit', stop);
@@ -40,8 +50,39 @@ function run(command, args, { env = {}, minutes = 10 } = {}) {
       console.log(`  FAILED ${command}: ${error.message}`);
       end(false);
     });
-    child.on('exit', (code) => end(code === 0));
+    child.on('exit', async (code) => {
+      const left = await stillThere(mark);
+      for (const { pid, words } of left) {
+        console.log(`  FAILED ${command}: left process ${pid} running: ${words.slice(0, 200)}`);
+        process.kill(pid, 'SIGKILL');
+      }
+      end(code === 0 && left.length === 0);
+    });
   });
+}
+
+/** Processes that carry the mark in their environment: whatever a lane started, however it detached itself. */
+function marked(mark) {
+  return fs.readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').includes(mark)) return [];
+      return [{ pid: Number(pid), words: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ') }];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** What is left two seconds after a lane's end. */
+async function stillThere(mark) {
+  const deadline = Date.now() + 2000;
+  let left = marked(mark);
+  while (left.length > 0 && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    left = marked(mark);
+  }
+  return left;
 }
 
 /** A lane that is one program: passed or failed. */
@@ -99,7 +140,10 @@ function lanes() {
     { name: 'exports', run: check(join(bin, 'knip'), []) },
     {
       name: 'unit',
-      run: tests(['src/**/*.test.ts', 'test/unit/**/*.test.ts'], { concurrency: Math.max(2, availableParallelism()) }),
+      run: tests(['src/**/*.test.ts', 'test/unit/**/*.test.ts'], {
+        concurrency: Math.max(2, availableParallelism()),
+        minutes: 6,
+      }),
     },
     {
       name: 'keel',
