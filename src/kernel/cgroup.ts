@@ -72,7 +72,11 @@ function delegatedBase({ facts, read = readText, owns = ownsDirectory }: Placeme
 }
 
 function ownsDirectory(directory: string): boolean {
-  return statSync(directory, { throwIfNoEntry: false })?.uid === process.geteuid?.();
+  try {
+    return statSync(directory, { throwIfNoEntry: false })?.uid === process.geteuid?.();
+  } catch {
+    return false;
+  }
 }
 
 /** The names of limits in `resources` that only a group of the container's own could keep; for a warning or an error. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { parseCapabilityMask } from './capabilities.ts';
@@ -179,7 +179,11 @@ export function findProgram(name: string): string | undefined {
     .filter((directory) => directory.startsWith('/'))
     .map((directory) => join(directory, name))
     .find((path) => {
-      const stat = statSync(path, { throwIfNoEntry: false });
-      return stat?.isFile() && (stat.mode & 0o111) !== 0;
+      try {
+        accessSync(path, constants.X_OK);
+        return statSync(path).isFile();
+      } catch {
+        return false;
+      }
     });
 }
