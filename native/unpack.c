@@ -658,6 +658,9 @@ static int make_special(struct unpack *u, int parent, const char *name)
 		return made < 0 ? fail(u, -made, "making the %s", e->type == TAR_SYMLINK ? "symbolic link" : "device or pipe") : 0;
 	u->xattrs_skipped += e->xattr_count;
 	int error = set_owner(u, parent, name, AT_SYMLINK_NOFOLLOW);
+	/* The change of owner took setuid away; before Linux 6.6 there is no way to set it that follows no link, and on these it means nothing. */
+	if (!error && e->mode & 06000 && e->type != TAR_SYMLINK)
+		syscall(452 /* fchmodat2 */, parent, name, e->mode, AT_SYMLINK_NOFOLLOW);
 	if (!error && utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		error = fail(u, errno, "setting the times");
 	return error;

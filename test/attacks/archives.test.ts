@@ -306,12 +306,12 @@ describe('hostile archives', () => {
       for (const whiteouts of attack.modes ?? modes) {
         using yard = new Yard();
         prepareOutside(yard);
-        const before = treeOf(yard.outside);
+        const untouched = treeOf(yard.outside);
         const unpacking = yard.unpack(keel, archive(...attack.entries(yard)), { whiteouts });
         if (attack.refused) await refused(unpacking, await codeOf(unpacking), attack.refused);
         else await unpacking;
         if (attack.becomes) assert.deepEqual(names(yard.tree()), attack.becomes, whiteouts);
-        assert.deepEqual(treeOf(yard.outside), before);
+        assert.deepEqual(treeOf(yard.outside), untouched);
         assert.deepEqual(readdirSync(yard.top).sort(), ['outside', 'root', 'scratch']);
         // What comes after works.
         await yard.unpack(keel, archive(...files('afterwards')), { whiteouts });
@@ -338,7 +338,7 @@ describe('hostile archives', () => {
   test('every byte of a header may be wrong: refused, or another file in the root', async () => {
     using yard = new Yard();
     prepareOutside(yard);
-    const before = treeOf(yard.outside);
+    const untouched = treeOf(yard.outside);
     const good = entryBytes({ path: 'a', content: 'x', xattrs: { 'user.a': 'b' } });
     for (let at = 0; at < good.length; at += 31) {
       const bad = Buffer.from(good);
@@ -351,7 +351,7 @@ describe('hostile archives', () => {
       ]);
       await yard.unpack(keel, Buffer.concat([forged, Buffer.alloc(1024)]), { whiteouts: 'files' }).catch(() => {});
     }
-    assert.deepEqual(treeOf(yard.outside), before);
+    assert.deepEqual(treeOf(yard.outside), untouched);
   });
 
   test('a message has no control characters of a name', async () => {
@@ -366,7 +366,7 @@ describe('hostile archives', () => {
   test('CVE-2018-15664: a directory swapped for a symlink out while entries are made in it', async () => {
     using yard = new Yard();
     prepareOutside(yard);
-    const before = Object.keys(treeOf(yard.outside));
+    const untouched = Object.keys(treeOf(yard.outside));
     mkdirSync(join(yard.root, 'd'));
     const { spawn } = await import('node:child_process');
     symlinkSync(yard.outside, join(yard.root, 'other'));
@@ -383,7 +383,7 @@ while True: libc.renameat2(-100, b'd', -100, b'other', 2)`;
     } finally {
       swapper.kill('SIGKILL');
     }
-    assert.deepEqual(Object.keys(treeOf(yard.outside)), before);
+    assert.deepEqual(Object.keys(treeOf(yard.outside)), untouched);
   });
 });
 
