@@ -43,6 +43,7 @@ static int serve_zygote(char **argv)
 		return 2;
 	}
 	prctl(PR_SET_DUMPABLE, 0);
+	prctl(PR_SET_NAME, "keel"); /* executed by descriptor, it would be called by its number */
 	return zygote_run(client);
 }
 

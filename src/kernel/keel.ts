@@ -162,7 +162,12 @@ class Channel {
     this.#signal = signal;
     this.#id = zygote.open(this);
     signal?.addEventListener('abort', this.#abort, { once: true });
-    zygote.send(this.#id, messageNumbers.run, bytes);
+    try {
+      zygote.send(this.#id, messageNumbers.run, bytes);
+    } catch (error) {
+      this.#finish();
+      throw error;
+    }
   }
 
   next(): Promise<Message> {
@@ -319,8 +324,9 @@ class Zygote {
 
   send(channel: number, type: number, payload?: Uint8Array): void {
     if (!this.alive) return;
+    const parts = encodeFrame(channel, type, payload);
     this.#socket.cork();
-    for (const part of encodeFrame(channel, type, payload)) this.#socket.write(part);
+    for (const part of parts) this.#socket.write(part);
     this.#socket.uncork();
   }
 

@@ -244,8 +244,9 @@ class Connection implements KeeperAttachment {
 
   #send(type: number, payload?: Uint8Array): void {
     if (this.#ended) return;
+    const parts = encodeFrame(0, type, payload);
     this.#socket.cork();
-    for (const part of encodeFrame(0, type, payload)) this.#socket.write(part);
+    for (const part of parts) this.#socket.write(part);
     this.#socket.uncork();
   }
 
