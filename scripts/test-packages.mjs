@@ -14,6 +14,7 @@ const packages = {
     'nftables',
     'openssl',
     'procps',
+    'python3',
     'skopeo',
     'strace',
     'uidmap',

@@ -38,7 +38,7 @@ const items: TarItem[] = [
     content: Buffer.from('hello'),
   },
   { entry: { ...plain, path: deep, size: 600 }, content: Buffer.alloc(600, 'x') },
-  { entry: { ...plain, path: `${'n'.repeat(101)}` } },
+  { entry: { ...plain, path: 'n'.repeat(101) } },
   { entry: { ...plain, path: 'ärger/€', mtime: -1_500_000_000n } },
   { entry: { ...plain, type: 'symlink', path: 'l', link: '../'.repeat(50) } },
   { entry: { ...plain, type: 'hardlink', path: 'h', link: 'd/f' } },
@@ -82,20 +82,13 @@ describe('tar archives', () => {
     }
   });
 
-  test('GNU tar and Python read what is written', async () => {
+  test('GNU tar reads what is written', async () => {
     const file = join(dir, 'a.tar');
     writeFileSync(file, await pack(items));
     const names = items.map((i) => i.entry.path);
     assert.deepEqual(
       execFileSync('tar', ['--quoting-style=literal', '-tf', file], { encoding: 'utf8' }).trim().split('\n'),
       names,
-    );
-    const script =
-      'import tarfile,sys,json\nprint(json.dumps([[m.name, m.uid, m.mtime, m.mode] for m in tarfile.open(sys.argv[1])]))';
-    const python = JSON.parse(execFileSync('python3', ['-c', script, file], { encoding: 'utf8' })) as unknown[][];
-    assert.deepEqual(
-      python.map(([name, uid, mtime, mode]) => [name, uid, Math.round(Number(mtime) * 1e3), mode]),
-      items.map(({ entry: e }) => [e.path.replace(/\/$/, ''), e.uid, Math.round(Number(e.mtime) / 1e6), e.mode]),
     );
   });
 

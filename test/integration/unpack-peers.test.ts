@@ -19,7 +19,7 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Keel } from '../../src/kernel/keel.ts';
-import { treeOf, Yard } from '../support/archive.ts';
+import { archive, treeOf, Yard } from '../support/archive.ts';
 
 /** Numbers that repeat: a failure names its seed. */
 function random(seed: number): (below: number) => number {
@@ -37,7 +37,7 @@ function growTree(top: string, seed: number, plain: boolean): void {
   const others: string[] = [];
   const regular: string[] = [];
   const later = { fifos: [] as string[], devices: [] as string[], attributes: [] as string[] };
-  const letters = plain ? [...'abZ-_'] : [..."abZ. ä€*'\\", '\n', '\u0001'];
+  const letters = plain ? Array.from('abZ-_') : Array.from("abZ. ä€*'\\\n\u0001");
   for (let i = 0; i < 100; i++) {
     const length = !plain && pick(10) === 0 ? 60 : 1 + pick(12);
     const name = Array.from({ length }, () => letters[pick(letters.length)]).join('');
@@ -167,6 +167,27 @@ describe('archives of other programs', () => {
       }
     });
   }
+
+  test('Python reads the headers that we write', () => {
+    using yard = new Yard();
+    const entries = [
+      { path: 'd/', mode: 0o1777, mtime: 1_700_000_000_123_456_789n },
+      { path: 'ä/€', mtime: -1_500_000_000n, uid: 3_000_000_000 },
+      { path: `${'directory/'.repeat(30)}file`, content: 'x', xattrs: { 'user.a': 'b\n=' } },
+      { path: 'l', type: 'symlink', link: '../'.repeat(50) } as const,
+    ];
+    const file = join(yard.top, 'a.tar');
+    writeFileSync(file, archive(...entries));
+    const script = `import json, sys, tarfile
+print(json.dumps([[m.name, m.uid, m.mtime, m.mode, m.linkname, m.pax_headers.get('SCHILY.xattr.user.a')] for m in tarfile.open(sys.argv[1])]))`;
+    const found = JSON.parse(execFileSync('python3', ['-c', script, file], { encoding: 'utf8' })) as unknown[][];
+    assert.deepEqual(found, [
+      ['d', 0, 1_700_000_000.123_456_7, 0o1777, '', null],
+      ['ä/€', 3_000_000_000, -1.5, 0o644, '', null],
+      [`${'directory/'.repeat(30)}file`, 0, 1e9, 0o644, '', 'b\n='],
+      ['l', 0, 1e9, 0o644, '../'.repeat(50), null],
+    ]);
+  });
 
   test('a sparse file stays sparse', async () => {
     using yard = new Yard();
