@@ -2,15 +2,8 @@ import type { DeviceAccess, DevicePolicy } from './device-rules.ts';
 
 /**
  * Access to devices in cgroup v2 is decided by an eBPF program on the group (BPF_PROG_TYPE_CGROUP_DEVICE). It gets
- * struct bpf_cgroup_dev_ctx {u32 access_type (access << 16 | type), u32 major, u32 minor} and returns 1 to allow, 0 to deny.
+ * struct bpf_cgroup_dev_ctx {u32 access_type (access << 16 | type), u32 major, u32 minor} and returns 1 to allow, 0 to deny. Numbers: linux/bpf.h.
  */
-
-// bpf(2), linux/bpf.h
-export const BPF_PROG_LOAD = 5;
-export const BPF_PROG_ATTACH = 8;
-export const BPF_PROG_TYPE_CGROUP_DEVICE = 15;
-export const BPF_CGROUP_DEVICE = 6;
-export const BPF_F_ALLOW_MULTI = 2;
 
 const deviceTypes = { b: 1, c: 2 } as const;
 const accessBits = { m: 1, r: 2, w: 4 } as const;

@@ -1,2 +1,3 @@
 /** Everything that runs inside the machine: one bundle, one start of Node. */
 import './cgroup.ts';
+import './cgroup-drivers.ts';

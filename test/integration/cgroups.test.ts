@@ -1,0 +1,3 @@
+import { cgroupSuite } from '../support/cgroup-suite.ts';
+
+cgroupSuite();
