@@ -13,8 +13,11 @@ export interface Ingest {
   write(chunks: readonly Uint8Array[]): Promise<void>;
   /** Throws away what was written: the server starts from the beginning. */
   restart(): Promise<void>;
-  /** Makes it a blob. Without an expected digest it gets the sha256 of what was written. Throws `corrupt`, and discards, when it's another one. */
-  commit(): Promise<{ digest: Digest; size: number }>;
+  /**
+   * Makes it a blob. Without an expected digest it gets the sha256 of what was written. Throws `corrupt`, and discards, when it's
+   * another one. `claim` is called just before it appears, and what it returns is disposed of afterwards: the moment to hold it.
+   */
+  commit(claim?: (digest: Digest) => Promise<Disposable>): Promise<{ digest: Digest; size: number }>;
   /** Leaves what is there for a later attempt at the same digest. */
   keep(): Promise<void>;
   discard(): Promise<void>;
@@ -104,11 +107,12 @@ export class ContentStore {
     return ingest;
   }
 
-  /** Begins a blob whose digest will be known at its end. */
-  async create(): Promise<Ingest> {
+  /** Begins a blob whose digest will be known, or seen to be the expected one, at its end. */
+  async create(expected?: Digest): Promise<Ingest> {
     const { pid, start } = ownIdentity();
     const name = `new-${pid}-${start}-${randomBytes(6).toString('hex')}`;
-    return this.#open(join(this.#ingest, name), 'ax', 'sha256', undefined);
+    const algorithm = expected === undefined ? 'sha256' : algorithmOf(expected);
+    return this.#open(join(this.#ingest, name), 'ax', algorithm, expected && { digest: expected, size: undefined });
   }
 
   async remove(digest: Digest): Promise<void> {
@@ -148,7 +152,7 @@ export class ContentStore {
     path: string,
     flags: string,
     algorithm: DigestAlgorithm,
-    expected: { digest: Digest; size: number } | undefined,
+    expected: { digest: Digest; size: number | undefined } | undefined,
   ): Promise<FileIngest> {
     try {
       await mkdir(this.#ingest, { recursive: true, mode: 0o700 });
@@ -166,7 +170,7 @@ class FileIngest implements Ingest {
   readonly #path: string;
   readonly #file: FileHandle;
   readonly #algorithm: DigestAlgorithm;
-  readonly #expected: { digest: Digest; size: number } | undefined;
+  readonly #expected: { digest: Digest; size: number | undefined } | undefined;
   #hash: Hash;
   #unsynced = 0;
   #syncing: Promise<void> | undefined;
@@ -176,7 +180,7 @@ class FileIngest implements Ingest {
     path: string,
     file: FileHandle,
     algorithm: DigestAlgorithm,
-    expected: { digest: Digest; size: number } | undefined,
+    expected: { digest: Digest; size: number | undefined } | undefined,
   ) {
     this.#store = store;
     this.#path = path;
@@ -189,7 +193,7 @@ class FileIngest implements Ingest {
   /** Hashes what an earlier attempt wrote. */
   async takeOver(): Promise<void> {
     const { size } = await this.#file.stat();
-    if (this.#expected && size > this.#expected.size) return this.restart();
+    if (size > (this.#expected?.size ?? size)) return this.restart();
     const buffer = Buffer.allocUnsafe(1 << 20);
     while (this.offset < size) {
       const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, this.offset);
@@ -201,7 +205,7 @@ class FileIngest implements Ingest {
 
   async write(chunks: readonly Uint8Array[]): Promise<void> {
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-    if (this.#expected && this.offset + bytes > this.#expected.size) {
+    if (this.#expected?.size !== undefined && this.offset + bytes > this.#expected.size) {
       throw new KeelsonError(
         'corrupt',
         `${this.#expected.digest}: is longer than the ${this.#expected.size} bytes that its descriptor says`,
@@ -228,15 +232,16 @@ class FileIngest implements Ingest {
     this.offset = 0;
   }
 
-  async commit(): Promise<{ digest: Digest; size: number }> {
+  async commit(claim?: (digest: Digest) => Promise<Disposable>): Promise<{ digest: Digest; size: number }> {
     const digest = `${this.#algorithm}:${this.#hash.digest('hex')}` satisfies Digest;
     const expected = this.#expected;
-    if (expected && (this.offset !== expected.size || digest !== expected.digest)) {
+    const size = expected?.size ?? this.offset;
+    if (expected && (this.offset !== size || digest !== expected.digest)) {
       await this.discard();
       const why =
-        this.offset === expected.size
+        this.offset === size
           ? `its bytes have the digest ${digest}`
-          : `it has ${this.offset} bytes, its descriptor says ${expected.size}`;
+          : `it has ${this.offset} bytes, its descriptor says ${size}`;
       throw new KeelsonError('corrupt', `${expected.digest}: ${why}`);
     }
     try {
@@ -244,6 +249,7 @@ class FileIngest implements Ingest {
       await this.#file.datasync();
       await this.#file.close();
       const path = this.#store.path(digest);
+      using _claimed = await claim?.(digest);
       await rename(this.#path, path);
       // Without this a power cut may forget the name, and with it a blob that the database counts on.
       await using dir = await open(join(path, '..'));

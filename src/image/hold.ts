@@ -1,25 +1,40 @@
 import { randomBytes } from 'node:crypto';
+import type { Context } from '../ground/context.ts';
 import type { Digest } from '../spec/digest.ts';
-import type { ImageTables } from '../store/images.ts';
+import { digestOf } from './content-store.ts';
+import type { ImageBackend } from './image-backend.ts';
 
 /**
  * Keeps blobs and layers from being collected while an operation works with them, before an image needs them. Add a digest first, then look whether it is there:
  * who collects looks at the holds after having taken the digest's lease.
  */
 export class Hold implements Disposable {
-  readonly #tables: ImageTables;
+  readonly #backend: ImageBackend;
   readonly #token = randomBytes(8).toString('hex');
 
-  constructor(tables: ImageTables) {
-    this.#tables = tables;
+  constructor(backend: ImageBackend) {
+    this.#backend = backend;
   }
 
   add(digests: readonly Digest[]): void {
-    this.#tables.hold(this.#token, digests);
+    this.#backend.tables.hold(this.#token, digests);
+  }
+
+  /** Holds the blob and waits until nobody else works with it: who had decided to remove it has done so, then. */
+  async claim(context: Context, digest: Digest, doing: string): Promise<Disposable> {
+    this.add([digest]);
+    return this.#backend.leases.acquire(context, `blob:${digest}`, doing);
+  }
+
+  /** Keeps bytes in the store, claimed from before they are there. */
+  async put(context: Context, bytes: Uint8Array, doing: string): Promise<Digest> {
+    using _claimed = await this.claim(context, digestOf(bytes), doing);
+    return this.#backend.store.put(bytes);
   }
 
   release(): void {
-    if (this.#tables.db.isOpen) this.#tables.release(this.#token);
+    const { tables } = this.#backend;
+    if (tables.db.isOpen) tables.release(this.#token);
   }
 
   [Symbol.dispose](): void {

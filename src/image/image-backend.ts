@@ -18,9 +18,10 @@ export interface ImageBackend {
   readonly store: ContentStore;
   readonly snapshotter: Snapshotter;
   readonly registries: Registries;
-  /** How many layers are downloaded, and how many unpacked, at once, by this process. */
+  /** How many layers this process downloads, unpacks or compresses, and uploads at once. */
   readonly downloads: Slots;
   readonly unpacks: Slots;
+  readonly uploads: Slots;
   /** The containers of an image. Called inside a transaction: must only read the database. */
   readonly users: (imageId: string) => readonly ImageUser[];
 }

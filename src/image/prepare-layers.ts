@@ -13,7 +13,22 @@ export interface LayerPlan {
   readonly parent: Digest | undefined;
 }
 
-/** `progressEveryMs`: a terminal doesn't show more, and a socket needn't carry it. */
+/** What is told of a layer's stages; a stage without a word is not told. */
+export interface LayerWords {
+  readonly queued?: string;
+  readonly unpacking?: string;
+  readonly unpacked?: string;
+  readonly there?: string;
+}
+
+export const pullWords: LayerWords = {
+  queued: 'Pulling fs layer',
+  unpacking: 'Extracting',
+  unpacked: 'Pull complete',
+  there: 'Already exists',
+};
+
+/** A terminal doesn't show more, and a socket needn't carry it. */
 const progressEveryMs = 100;
 
 export function planLayers(descriptors: readonly Descriptor[], diffIds: readonly Digest[]): LayerPlan[] {
@@ -36,8 +51,9 @@ export async function prepareLayers(
   layers: readonly LayerPlan[],
   fetch: (context: Context, blob: Descriptor, progress: (current: number) => void) => Promise<void>,
   doing: string,
+  words: LayerWords,
 ): Promise<LayerRow[]> {
-  for (const { descriptor } of layers) tell(context, descriptor, 'Pulling fs layer');
+  for (const { descriptor } of layers) tell(context, descriptor, words.queued);
   const fetched = new Map<Digest, Promise<void>>();
   const ready = new Map(layers.map(({ chainId }) => [chainId, Promise.withResolvers<void>()]));
   for (const { promise } of ready.values()) promise.catch(() => {}); // told by the task itself
@@ -55,7 +71,7 @@ export async function prepareLayers(
         }
         await blob;
         if (backend.snapshotter.needsParent && layer.parent !== undefined) await ready.get(layer.parent)?.promise;
-        const row = await unpack(inner, backend, layer, doing);
+        const row = await unpack(inner, backend, layer, doing, words);
         settled?.resolve();
         return row;
       } catch (error) {
@@ -85,14 +101,20 @@ async function fetchBlob(
   });
 }
 
-async function unpack(context: Context, backend: ImageBackend, layer: LayerPlan, doing: string): Promise<LayerRow> {
+async function unpack(
+  context: Context,
+  backend: ImageBackend,
+  layer: LayerPlan,
+  doing: string,
+  words: LayerWords,
+): Promise<LayerRow> {
   const { leases, snapshotter, store, tables, unpacks } = backend;
   const { descriptor, chainId, diffId, parent } = layer;
   const row = { diffId, chainId, digest: descriptor.digest, mediaType: descriptor.mediaType, size: descriptor.size };
   return unpacks.use(context, doing, async () => {
     using _lease = await leases.acquire(context, `chain:${chainId}`, doing);
     if (await snapshotter.has(chainId)) {
-      tell(context, descriptor, 'Already exists');
+      tell(context, descriptor, words.there);
       return { ...row, unpacked: tables.unpackedSize(chainId) ?? (await snapshotter.usage(chainId)).size };
     }
     const { size } = await context.span(`unpack ${shortDigest(descriptor.digest)}`, async () =>
@@ -100,19 +122,21 @@ async function unpack(context: Context, backend: ImageBackend, layer: LayerPlan,
         ...{ chainId, diffId, ...(parent !== undefined && { parent }) },
         blob: store.path(descriptor.digest),
         doing: `${doing}: unpacking layer ${shortDigest(descriptor.digest)}`,
-        progress: teller(context, descriptor, 'Extracting'),
+        progress: teller(context, descriptor, words.unpacking),
       }),
     );
-    tell(context, descriptor, 'Pull complete');
+    tell(context, descriptor, words.unpacked);
     return { ...row, unpacked: size };
   });
 }
 
-function tell(context: Context, blob: Descriptor, status: string, rest: Partial<ProgressEvent> = {}): void {
+function tell(context: Context, blob: Descriptor, status: string | undefined, rest: Partial<ProgressEvent> = {}): void {
+  if (status === undefined) return;
   context.progress({ id: shortDigest(blob.digest), status, ...rest });
 }
 
-function teller(context: Context, blob: Descriptor, status: string): (current: number) => void {
+/** Tells how far the work on a blob is, not too often. */
+export function teller(context: Context, blob: Descriptor, status: string | undefined): (current: number) => void {
   let last = 0;
   return (current) => {
     const now = performance.now();

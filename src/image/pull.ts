@@ -3,15 +3,16 @@ import { KeelsonError } from '../ground/errors.ts';
 import type { Digest } from '../spec/digest.ts';
 import { type ImageConfig, maxConfigBytes, parseImageConfig } from '../spec/image.ts';
 import { downloadBlob } from './blob-download.ts';
-import { collect, recover } from './collect.ts';
+import { collect, collectAll, recover } from './collect.ts';
 import type { Credentials } from './credentials.ts';
 import { Hold } from './hold.ts';
 import type { ImageBackend } from './image-backend.ts';
 import { formatPlatform, hostPlatform, rank } from './platform.ts';
-import { planLayers, prepareLayers } from './prepare-layers.ts';
+import { planLayers, prepareLayers, pullWords } from './prepare-layers.ts';
 import { recordImage } from './record-image.ts';
 import { familiarReference, formatReference, type Reference, repositoryOf } from './reference.ts';
 import { findRemoteImage, type RemoteImage } from './remote-image.ts';
+import { neededBy } from './remove-image.ts';
 import type { Platform } from './types.ts';
 
 export interface PullOptions {
@@ -54,7 +55,7 @@ export async function pullImage(
     id: reference.digest ?? reference.tag ?? 'latest',
     status: `Pulling from ${reference.domain === 'docker.io' ? reference.path : familiarReference(repository)}`,
   });
-  using hold = new Hold(tables);
+  using hold = new Hold(backend);
   const { manifest, manifestDigest } = remote;
   hold.add([manifestDigest, manifest.config.digest, ...manifest.layers.map(({ digest }) => digest)]);
   const config = await fetchConfig(context, backend, remote, doing, reference.path);
@@ -71,14 +72,16 @@ export async function pullImage(
           retry: registries.retry,
         }),
       doing,
+      pullWords,
     );
-    await store.put(remote.manifestBytes);
+    await hold.put(context, remote.manifestBytes, doing);
     const id = manifest.config.digest;
     // By digest and tag, the digest decides and the tag is nobody's promise.
     const names = [
       ...(reference.digest === undefined ? [formatReference(reference)] : []),
       `${repository}@${remote.digest}`,
     ];
+    const replaced = neededBy(tables, id);
     const upToDate = names.every((name) => tables.byName(name) === id);
     recordImage(backend, {
       id,
@@ -87,8 +90,12 @@ export async function pullImage(
       manifestType: manifest.mediaType,
       layers: rows,
       names,
+      local: false,
     });
     for (const { digest } of manifest.layers) tables.addSource(digest, repository);
+    // The same image by another manifest (other compression): what only the old one needed goes.
+    hold.release();
+    await collect(backend, replaced);
     context.progress({ id: '', status: `Digest: ${remote.digest}` });
     const status = upToDate ? 'Image is up to date' : 'Downloaded newer image';
     context.progress({ id: '', status: `Status: ${status} for ${shown}` });
@@ -96,6 +103,7 @@ export async function pullImage(
   } catch (error) {
     hold.release();
     await collect(backend, { chains: chains.toReversed(), blobs: [] });
+    await collectAll(backend);
     throw error;
   }
 }

@@ -13,6 +13,8 @@ export interface NewImage {
   readonly layers: readonly LayerRow[];
   /** Normalised; each is taken from the image that it named before. */
   readonly names: readonly string[];
+  /** Its manifest was made here: nobody has its digest yet. */
+  readonly local: boolean;
 }
 
 /** Makes an image whose blobs and layers are all there known, with its names, at once. */
@@ -31,6 +33,7 @@ export function recordImage(backend: ImageBackend, image: NewImage): void {
         createdAt: Number.isNaN(created) ? 0 : Math.max(0, created),
         addedAt: Date.now(),
         labels: config.config?.Labels ?? {},
+        local: image.local,
       },
       image.layers,
     );

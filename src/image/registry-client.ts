@@ -23,6 +23,8 @@ export interface RegistryRequest {
   readonly ok: readonly number[];
   /** Begins the error: "pulling alpine:latest". */
   readonly doing: string;
+  /** Not to be tried again here: what is sent must not arrive twice. */
+  readonly once?: boolean;
 }
 
 /**
@@ -65,7 +67,9 @@ export class RegistryClient {
         failed = error;
       }
       const again =
-        isTransient(failed) && (await pause(context, this.#retry, attempt + 1, retryAfterOf(failed), request.doing));
+        isTransient(failed) &&
+        request.once !== true &&
+        (await pause(context, this.#retry, attempt + 1, retryAfterOf(failed), request.doing));
       if (!again) throw this.#named(failed, request.doing, attempt);
     }
   }

@@ -236,6 +236,11 @@ export function parseManifest(
   throw new KeelsonError('unsupported', `${what}: media type ${type.slice(0, 200)} is not that of an image`);
 }
 
+/** An index that is parsed already: index.json of an image layout. */
+export function parseIndex(value: unknown, what: string): Index {
+  return { ...read(index, value, what), mediaType: mediaTypes.ociIndex };
+}
+
 export function parseImageConfig(bytes: Uint8Array, what: string): ImageConfig {
   return read(imageConfig, parseJson(bytes, what), what);
 }

@@ -3,7 +3,7 @@ import type { Database } from './database.ts';
 import { isAlive, ownIdentity } from './process-identity.ts';
 
 /**
- * `images`: by the digest of the config. `removed` = untagged by force while a container uses it: goes when the container does.
+ * `images`: by the digest of the config. `local` = its manifest was made here, its layers may be compressed for a push. `removed` = untagged by force while a container uses it: goes when the container does.
  * `image_layers`: from the bottom up. `size` is that of the blob, `unpacked` that of its files.
  * `image_names`: normalised `registry/repository:tag` or `registry/repository@digest`.
  * `blob_sources`: repositories that are known to hold a blob, for mounting it across repositories on push.
@@ -21,6 +21,7 @@ export const imagesSchema = `
     created_at INTEGER NOT NULL,
     added_at INTEGER NOT NULL,
     labels TEXT NOT NULL DEFAULT '{}',
+    local INTEGER NOT NULL DEFAULT 0,
     removed INTEGER NOT NULL DEFAULT 0
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE image_layers (
@@ -77,6 +78,7 @@ export interface ImageRow {
   readonly createdAt: number;
   readonly addedAt: number;
   readonly labels: Readonly<Record<string, string>>;
+  readonly local: boolean;
 }
 
 export interface LayerRow {
@@ -88,10 +90,10 @@ export interface LayerRow {
   readonly unpacked: number;
 }
 
-type StoredImage = Omit<ImageRow, 'labels'> & { labels: string };
+type StoredImage = Omit<ImageRow, 'labels' | 'local'> & { labels: string; local: number };
 
 const imageColumns =
-  'id, manifest, manifest_type AS manifestType, os, architecture, variant, created_at AS createdAt, added_at AS addedAt, labels';
+  'id, manifest, manifest_type AS manifestType, os, architecture, variant, created_at AS createdAt, added_at AS addedAt, labels, local';
 
 /** The images' tables. Single statements; what belongs together goes into `db.immediate`. */
 export class ImageTables {
@@ -105,11 +107,12 @@ export class ImageTables {
   put(image: ImageRow, layers: readonly LayerRow[]): void {
     this.db.immediate(() => {
       this.db.run(
-        `INSERT INTO images (id, manifest, manifest_type, os, architecture, variant, created_at, added_at, labels)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, manifest_type = excluded.manifest_type, removed = 0`,
+        `INSERT INTO images (id, manifest, manifest_type, os, architecture, variant, created_at, added_at, labels, local)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, manifest_type = excluded.manifest_type,
+           local = excluded.local, removed = 0`,
         ...[image.id, image.manifest, image.manifestType, image.os, image.architecture, image.variant],
-        ...[image.createdAt, image.addedAt, JSON.stringify(image.labels)],
+        ...[image.createdAt, image.addedAt, JSON.stringify(image.labels), image.local],
       );
       this.db.run('DELETE FROM image_layers WHERE image_id = ?', image.id);
       for (const [position, layer] of layers.entries()) {
@@ -241,6 +244,23 @@ export class ImageTables {
     )?.size;
   }
 
+  /** Bytes of all layers and of all layers' blobs, each counted once. */
+  diskUsage(): { layers: number; blobs: number } {
+    const total = (sql: string): number => this.db.get<{ bytes: number }>(sql)?.bytes ?? 0;
+    return {
+      layers: total('SELECT TOTAL(unpacked) AS bytes FROM (SELECT DISTINCT chain_id, unpacked FROM image_layers)'),
+      blobs: total('SELECT TOTAL(size) AS bytes FROM (SELECT DISTINCT digest, size FROM image_layers)'),
+    };
+  }
+
+  /** Bytes of all layers of each image. */
+  unpackedSizes(): Map<string, number> {
+    const rows = this.db.all<{ id: string; size: number }>(
+      'SELECT image_id AS id, SUM(unpacked) AS size FROM image_layers GROUP BY image_id',
+    );
+    return new Map(rows.map(({ id, size }) => [id, size]));
+  }
+
   addSource(digest: string, repository: string): void {
     this.db.run(
       `INSERT INTO blob_sources (digest, repository, seen_at) VALUES (?, ?, ?)
@@ -271,6 +291,11 @@ export class ImageTables {
       digest,
       mediaType,
     );
+  }
+
+  variants(digest: string): Digest[] {
+    const rows = this.db.all<{ variant: Digest }>('SELECT variant FROM layer_variants WHERE digest = ?', digest);
+    return rows.map(({ variant }) => variant);
   }
 
   /** What only concerned blobs that are gone. */
@@ -316,5 +341,5 @@ export class ImageTables {
 }
 
 function revive(row: StoredImage): ImageRow {
-  return { ...row, labels: JSON.parse(row.labels) as Record<string, string> };
+  return { ...row, labels: JSON.parse(row.labels) as Record<string, string>, local: row.local === 1 };
 }
