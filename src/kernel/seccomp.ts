@@ -61,19 +61,19 @@ const nativeName: Readonly<Record<Arch, LinuxSeccompArch>> = {
 };
 
 /** One rule about one call, ready to be judged: all conditions must hold. */
-export interface Judgement {
+interface Judgement {
   readonly conditions: readonly LinuxSeccompArg[];
   readonly returns: number;
 }
 
 /** What becomes of a call: the first judgement whose conditions hold, else `otherwise`. */
-export interface Verdict {
+interface Verdict {
   readonly judgements: readonly Judgement[];
   readonly otherwise: number;
 }
 
 /** All verdicts of a table, and what becomes of numbers without one: below and above the highest that has one. */
-export interface TableVerdicts {
+interface TableVerdicts {
   readonly table: SyscallArch;
   /** Arguments have 64 bits; else the lower 32 count, as libseccomp has it. */
   readonly wide: boolean;
@@ -156,7 +156,7 @@ function returnValue(action: LinuxSeccompAction, errno: number | undefined): num
 }
 
 /** The verdicts on a machine's calls, for the architectures that the profile lists; the native one always counts as listed. */
-export function tableVerdicts(seccomp: LinuxSeccomp, arch: Arch, { tables }: Machine): readonly TableVerdicts[] {
+function tableVerdicts(seccomp: LinuxSeccomp, arch: Arch, { tables }: Machine): readonly TableVerdicts[] {
   const listed = new Set<LinuxSeccompArch>([...(seccomp.architectures ?? []), nativeName[arch]]);
   return tables
     .filter(({ name }) => listed.has(name))
@@ -166,11 +166,6 @@ export function tableVerdicts(seccomp: LinuxSeccomp, arch: Arch, { tables }: Mac
       const beyond = lets ? unknown : returnValue('SCMP_ACT_ERRNO', ENOSYS);
       return { table, wide, verdicts: verdictsOf(seccomp, table, unknown), unknown, beyond };
     });
-}
-
-/** Every machine whose calls a filter for `arch` judges. */
-export function machinesOf(arch: Arch): readonly Machine[] {
-  return machines[arch];
 }
 
 function verdictsOf(seccomp: LinuxSeccomp, table: SyscallArch, fallback: number): ReadonlyMap<number, Verdict> {
@@ -224,14 +219,14 @@ function* flatten(rules: readonly LinuxSyscall[], table: SyscallArch): Generator
 }
 
 /** From a number on, up to the next interval's: one verdict. */
-export interface Interval {
+interface Interval {
   readonly from: number;
   readonly verdict: Verdict;
   readonly wide: boolean;
 }
 
 /** The whole range of numbers, 0 to 2^32-1, without two neighbours that are the same. */
-export function intervals(tables: readonly TableVerdicts[]): readonly Interval[] {
+function intervals(tables: readonly TableVerdicts[]): readonly Interval[] {
   const result: Interval[] = [];
   const add = (from: number, verdict: Verdict, wide: boolean) => {
     const last = result.at(-1);

@@ -1,13 +1,10 @@
 /**
- * The OCI runtime specification, 1.2.1 with the additions of 1.3.0: a bundle's config.json as far as it concerns Linux, and the
- * state document. Names and units are the specification's (config.md, config-linux.md, runtime.md). `config.ts` reads and checks it.
+ * The OCI runtime specification, 1.2.1 with the additions of 1.3.0: a bundle's config.json as far as it concerns Linux.
+ * Names and units are the specification's (config.md, config-linux.md, runtime.md). `config.ts` reads and checks it.
  */
 
 /** An integer of up to 64 bits: a bigint where a number would not be exact (RLIM_INFINITY, masks of seccomp). */
 export type Int64 = number | bigint;
-
-/** The version written into documents. */
-export const ociVersion = '1.2.1';
 
 export interface Spec {
   readonly ociVersion: string;
@@ -385,14 +382,4 @@ export interface Vm {
   readonly hypervisor?: { readonly path: string; readonly parameters?: readonly string[] };
   readonly kernel: { readonly path: string; readonly parameters?: readonly string[]; readonly initrd?: string };
   readonly image?: { readonly path: string; readonly format: string };
-}
-
-/** The answer to `state` (runtime.md#state). */
-export interface State {
-  readonly ociVersion: string;
-  readonly id: string;
-  readonly status: 'creating' | 'created' | 'running' | 'stopped';
-  readonly pid?: number;
-  readonly bundle: string;
-  readonly annotations?: Readonly<Record<string, string>>;
 }
