@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/close_range.h>
 #include <malloc.h>
 #include <signal.h>
@@ -205,6 +206,7 @@ static void reap(struct keeper *k, bool gone)
 static void started(struct keeper *k)
 {
 	k->state = RUNNING;
+	k->buffers_used = true; /* so that what starting took is given back in a while */
 	k->started_at = now_nanoseconds();
 	tell_planner(k, MESSAGE_STARTED, &k->started_at, sizeof k->started_at);
 	if (k->channel >= 0)
@@ -277,6 +279,28 @@ static bool input_pending(const struct keeper *k)
 		if (outbox_pending(&k->clients[i]->input) > 0)
 			return true;
 	return false;
+}
+
+static int give_back_program(struct dl_phdr_info *info, size_t size, void *context)
+{
+	(void)size;
+	(void)context;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t start = (info->dlpi_addr + p->p_vaddr) & ~(uintptr_t)4095;
+		if (p->p_type == PT_LOAD && !(p->p_flags & PF_W))
+			madvise((void *)start, info->dlpi_addr + p->p_vaddr + p->p_memsz - start, MADV_DONTNEED);
+	}
+	return 1; /* the program alone */
+}
+
+/* Nothing has happened for a while: buffers, and pages of the program that only starting needed, are left to the kernel. */
+static void give_back(struct keeper *k)
+{
+	log_idle(&k->log);
+	madvise(k->buffer, READ_SIZE, MADV_DONTNEED);
+	dl_iterate_phdr(give_back_program, NULL);
+	k->buffers_used = false;
 }
 
 struct slots {
@@ -373,9 +397,7 @@ static void serve_once(struct keeper *k)
 		return;
 	}
 	if (ready == 0 && k->buffers_used) {
-		log_idle(&k->log);
-		madvise(k->buffer, READ_SIZE, MADV_DONTNEED);
-		k->buffers_used = false;
+		give_back(k);
 		return;
 	}
 	if (p[s.report].revents)
