@@ -62,67 +62,34 @@ export class BpfAssembler {
     this.#items.push({ at });
   }
 
-  /** struct sock_filter[], little endian. */
+  /**
+   * struct sock_filter[], little endian. Jumps go forward only, so from the end backward every distance is known when it is needed.
+   */
   assemble(): Uint8Array {
-    const far = this.#farJumps();
-    const { addresses, end } = this.#layout(far);
-    const bytes = Buffer.alloc(end * instructionSize);
-    let pc = 0;
-    const emit = (code: number, jt: number, jf: number, k: number) => {
-      bytes.writeUInt16LE(code, pc * instructionSize);
-      bytes.writeUInt8(jt, pc * instructionSize + 2);
-      bytes.writeUInt8(jf, pc * instructionSize + 3);
-      bytes.writeUInt32LE(k >>> 0, pc * instructionSize + 4);
-      pc++;
-    };
-    for (const [i, item] of this.#items.entries()) {
-      if ('at' in item) continue;
-      if (!('yes' in item)) {
-        emit(item.code, 0, 0, item.k);
-        continue;
-      }
-      const [yesFar, noFar] = [far.has(`${i}y`), far.has(`${i}n`)];
-      const next = pc + 1 + Number(yesFar) + Number(noFar);
-      const yes = item.yes ? (addresses.get(item.yes.place) as number) : next;
-      const no = item.no ? (addresses.get(item.no.place) as number) : next;
-      const base = pc + 1;
-      emit(item.code, yesFar ? 0 : yes - base, noFar ? Number(yesFar) : no - base, item.k);
-      if (yesFar) emit(BPF_JMP_JA, 0, 0, yes - pc - 1);
-      if (noFar) emit(BPF_JMP_JA, 0, 0, no - pc - 1);
-    }
-    return bytes;
-  }
-
-  /** Which branches need an unconditional jump: grown until all others reach, since each added jump moves what follows. */
-  #farJumps(): ReadonlySet<string> {
-    const far = new Set<string>();
-    for (let before = -1; before !== far.size; ) {
-      before = far.size;
-      const { addresses, starts } = this.#layout(far);
-      for (const [i, item] of this.#items.entries()) {
-        if (!('yes' in item)) continue;
-        const base = (starts[i] as number) + 1;
-        for (const [to, name] of [
-          [item.yes, `${i}y`],
-          [item.no, `${i}n`],
-        ] as const) {
-          // Both of this instruction's own jumps may still come in between.
-          if (to && (addresses.get(to.place) as number) - base > 255 - 2) far.add(name);
-        }
+    // Two words an instruction, the last instruction first.
+    const words: number[] = [];
+    const emit = (code: number, jt: number, jf: number, k: number) => words.push(k, code | (jt << 16) | (jf << 24));
+    /** Instructions from a place to the end. */
+    const distances: number[] = [];
+    for (let i = this.#items.length - 1; i >= 0; i--) {
+      const item = this.#items[i] as Item;
+      const after = words.length / 2;
+      if ('at' in item) distances[item.at.place] = after;
+      else if (!('yes' in item)) emit(item.code, 0, 0, item.k);
+      else {
+        const yes = item.yes ? after - (distances[item.yes.place] as number) : 0;
+        const no = item.no ? after - (distances[item.no.place] as number) : 0;
+        // What jumps farther than a byte tells goes by an instruction behind the test, which moves the other one's target, too.
+        const yesFar = yes > 255 || (no > 255 && yes === 255);
+        const noFar = no > 255 || (yesFar && no === 255);
+        if (noFar) emit(BPF_JMP_JA, 0, 0, no);
+        if (yesFar) emit(BPF_JMP_JA, 0, 0, yes + Number(noFar));
+        const extra = Number(yesFar) + Number(noFar);
+        emit(item.code, yesFar ? 0 : yes + extra, noFar ? Number(yesFar) : no + extra, item.k);
       }
     }
-    return far;
-  }
-
-  #layout(far: ReadonlySet<string>): { addresses: Map<number, number>; starts: number[]; end: number } {
-    const addresses = new Map<number, number>();
-    const starts: number[] = [];
-    let end = 0;
-    for (const [i, item] of this.#items.entries()) {
-      starts.push(end);
-      if ('at' in item) addresses.set(item.at.place, end);
-      else end += 1 + Number(far.has(`${i}y`)) + Number(far.has(`${i}n`));
-    }
-    return { addresses, starts, end };
+    const result = new DataView(new ArrayBuffer(words.length * 4));
+    for (const [i, word] of words.entries()) result.setUint32((words.length - 1 - i) * 4, word >>> 0, true);
+    return new Uint8Array(result.buffer);
   }
 }
