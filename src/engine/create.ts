@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { KeelsonError } from '../ground/errors.ts';
 import type { Context } from '../ground/context.ts';
 import { adjustCapabilities, capabilityNames, defaultCapabilities } from '../kernel/capabilities.ts';
@@ -7,7 +8,7 @@ import { copyUp, needCopyUp } from './copy-up.ts';
 import { hostCapacity } from './host-capacity.ts';
 import { mergeConfig } from './merge-config.ts';
 import { parseVolumesFrom, resolveMounts } from './mounts.ts';
-import { checkName, printable, randomId, randomName } from './names.ts';
+import { checkName, printable, randomId, randomName, shortId } from './names.ts';
 import { leaseKey, type ContainerImage, type Parts } from './parts.ts';
 import type { ContainerRecord, ContainerSpec, ResolvedMount } from './record.ts';
 import { removeLocked } from './remove-locked.ts';
@@ -66,7 +67,7 @@ export async function draft(
   });
   const { name: _, ...rest } = config;
   const merged = mergeConfig(rest, image.defaults);
-  const complete = await freezeSeccomp(withDefaults(merged.config));
+  const complete = await freezeSeccomp(withDefaults(parts, merged.config));
   const warnings = validateConfig(complete, hostCapacity(parts.facts));
   if (complete.stopSignal) signalNumber(complete.stopSignal);
   const given = capabilityNames.filter((_name, number) => parts.facts.capabilities.effective.includes(number));
@@ -78,11 +79,13 @@ export async function draft(
 }
 
 /** What docker fills in, so that `inspect` shows what counts. */
-function withDefaults(config: ContainerConfig): ContainerConfig {
+function withDefaults(parts: Pick<Parts, 'records'>, config: ContainerConfig): ContainerConfig {
   const { memory = 0, memorySwap = 0 } = config.resources ?? {};
+  const shared = hostnameOfShared(parts, config);
   return {
     ...config,
     network: config.network ?? 'bridge',
+    ...(shared !== undefined && !config.hostname && { hostname: shared }),
     ipcMode: config.ipcMode || 'private',
     cgroupnsMode: config.cgroupnsMode ?? 'private',
     shmSize: config.shmSize || 64 << 20,
@@ -90,6 +93,14 @@ function withDefaults(config: ContainerConfig): ContainerConfig {
     restart: config.restart ?? { name: 'no', maximumRetryCount: 0 },
     resources: { ...config.resources, ...(memory > 0 && memorySwap === 0 && { memorySwap: memory * 2 }) },
   };
+}
+
+/** Whose network (or UTS namespace) it has, their name it has: the host's, or that of another container. */
+function hostnameOfShared(parts: Pick<Parts, 'records'>, config: ContainerConfig): string | undefined {
+  if (config.network === 'host' || config.utsMode === 'host') return hostname();
+  if (!config.network?.startsWith('container:')) return undefined;
+  const other = parts.records.find(config.network.slice('container:'.length));
+  return other.spec.config.hostname || shortId(other.id);
 }
 
 /** Mounts of other containers, by `--volumes-from`; the later one counts where two have the same target. */

@@ -44,18 +44,18 @@ export class Events {
 
   /**
    * Events from `since` on (milliseconds; only new ones without), to `until`; without `until`, or with one in the future,
-   * it waits for more. `onWait` is called before each wait, to look for what nobody has recorded yet.
+   * it waits for more. `look` is called before each wait, for what nobody has recorded yet; changes of `watch` end the wait.
    */
   async *stream(
     context: Context,
     options: { since?: number; until?: number; filters?: Filters } = {},
-    onWait: () => Promise<void> = async () => {},
+    others: { look: () => Promise<void>; watch: readonly string[] } = { look: async () => {}, watch: [] },
   ): AsyncGenerator<EngineEvent> {
     const filters = options.filters ?? {};
     checkFilters(filters, knownFilters);
     const { until = Number.POSITIVE_INFINITY, since } = options;
     let after = since === undefined ? (until > Date.now() ? this.#last() : 0) : 0;
-    using woken = this.#wakeups();
+    using woken = this.#wakeups(others.watch);
     for (;;) {
       const rows = this.#db.all<Row>(
         `SELECT id, type, action, actor, attributes, CAST(time_nano AS TEXT) AS time FROM events
@@ -71,7 +71,7 @@ export class Events {
       }
       if (rows.length > 0) continue;
       if (Date.now() > until || context.signal.aborted) return;
-      await onWait();
+      await others.look();
       await woken.next(context.signal, until - Date.now());
     }
   }
@@ -81,8 +81,8 @@ export class Events {
   }
 
   /** Wakes on events of this process, and on any write to the database by others. */
-  #wakeups(): Wakeups {
-    const wakeups = new Wakeups([`${this.#db.path}-wal`]);
+  #wakeups(watch: readonly string[]): Wakeups {
+    const wakeups = new Wakeups([`${this.#db.path}-wal`, ...watch]);
     this.#listeners.add(wakeups.wake);
     wakeups.onDispose = () => this.#listeners.delete(wakeups.wake);
     return wakeups;

@@ -4,7 +4,9 @@ import type { Keel } from '../kernel/keel.ts';
 import type { Plan } from '../kernel/plan.ts';
 import type { BridgeNetwork } from '../network/bridge-network.ts';
 import { configureLoopback } from '../network/bridge-steps.ts';
-import type { Attached, NetworkAccess } from './parts.ts';
+import { hostsFile } from '../network/hosts-file.ts';
+import { hostResolvConf, resolvConf } from '../network/resolv-conf.ts';
+import type { Attached, ContainerPaths, NetworkAccess } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerConfig, ContainerNetwork, PortSpec } from './types.ts';
 
@@ -17,11 +19,19 @@ export class NetworkModes implements NetworkAccess {
   readonly #bridge: BridgeNetwork;
   readonly #keel: Keel;
   readonly #arch: Plan['arch'];
+  readonly #filesOf: (reference: string) => SharedFiles;
 
-  constructor(bridge: BridgeNetwork, keel: Keel, arch: Plan['arch']) {
-    this.#bridge = bridge;
-    this.#keel = keel;
-    this.#arch = arch;
+  /** `filesOf`: those of the container that a reference names. */
+  constructor(parts: {
+    bridge: BridgeNetwork;
+    keel: Keel;
+    arch: Plan['arch'];
+    filesOf: (reference: string) => SharedFiles;
+  }) {
+    this.#bridge = parts.bridge;
+    this.#keel = parts.keel;
+    this.#arch = parts.arch;
+    this.#filesOf = parts.filesOf;
   }
 
   attach(record: Subject): Attached {
@@ -32,7 +42,7 @@ export class NetworkModes implements NetworkAccess {
     return {
       steps: attachment,
       network: (bound) => ({ mode, ...attachment.addresses, ports: attachment.boundPorts(bound) }),
-      ...files(record, attachment.addresses),
+      ...files(record, { mode, ...attachment.addresses }, undefined),
     };
   }
 
@@ -43,7 +53,7 @@ export class NetworkModes implements NetworkAccess {
     return {
       steps: mode === 'none' ? { container: configureLoopback } : {},
       network: () => network,
-      ...files(record, network),
+      ...files(record, network, mode.startsWith('container:') ? this.#filesOf(mode.slice(10)) : undefined),
     };
   }
 
@@ -65,10 +75,38 @@ export function publishedPorts(config: ContainerConfig): readonly PortSpec[] {
   return [...own, ...rest.map(({ port, protocol }) => ({ hostIp: '', hostPort: 0, containerPort: port, protocol }))];
 }
 
+/** The files of the container whose network is joined. */
+type SharedFiles = Pick<ContainerPaths, 'hosts' | 'resolvConf'>;
+
+/** With the host's network the host's own files, with another container's those of that one. */
 function files(
   record: Subject,
-  _network: Pick<ContainerNetwork, 'ip' | 'ip6'>,
+  network: Pick<ContainerNetwork, 'mode' | 'ip' | 'ip6' | 'gateway' | 'gateway6'>,
+  shared: SharedFiles | undefined,
 ): Pick<Attached, 'hosts' | 'resolvConf'> {
-  void record;
-  return { hosts: '127.0.0.1\tlocalhost\n', resolvConf: readFileSync('/etc/resolv.conf', 'utf8') };
+  if (shared !== undefined) {
+    return { hosts: readFileSync(shared.hosts, 'utf8'), resolvConf: readFileSync(shared.resolvConf, 'utf8') };
+  }
+  const { config } = record.spec;
+  const hostNetwork = network.mode === 'host';
+  const hosts = hostsFile({
+    hostname: config.hostname || record.id.slice(0, 12),
+    ...(config.domainname && { domainname: config.domainname }),
+    ip: network.ip,
+    ip6: network.ip6,
+    extraHosts: config.extraHosts ?? [],
+    gateways: hostNetwork ? ['127.0.0.1'] : [network.gateway, network.gateway6].filter((g) => g !== ''),
+    ...(hostNetwork && { base: readFileSync('/etc/hosts', 'utf8') }),
+  });
+  return {
+    hosts,
+    resolvConf: resolvConf({
+      host: hostResolvConf(),
+      hostNetwork,
+      ipv6: network.ip6 !== '',
+      dns: config.dns ?? [],
+      search: config.dnsSearch ?? [],
+      options: config.dnsOptions ?? [],
+    }),
+  };
 }

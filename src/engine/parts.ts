@@ -34,8 +34,13 @@ export interface ImageAccess {
   checkThere(imageId: string): void;
   /** A container's root file system, made ready to be mounted; the same one each time until `removeContainer`. */
   containerRoot(context: Context, container: string, imageId: string): Promise<RootSource>;
-  removeContainer(context: Context, container: string): Promise<void>;
+  /** The same, only to be looked at: nothing is made. */
+  previewRoot(context: Context, container: string, imageId: string): Promise<RootSource>;
+  /** Removes it, and the image too if it was only kept for this container. */
+  removeContainer(context: Context, container: string, imageId: string): Promise<void>;
   changes(context: Context, container: string, imageId: string): Promise<readonly DiffEntry[]>;
+  /** Bytes that the container has written, and those of its image. */
+  containerUsage(context: Context, container: string, imageId: string): Promise<{ written: number; image: number }>;
 }
 
 /** A container's part in a network, for one run. */

@@ -152,6 +152,15 @@ export class Records {
     return this.#db.all<Row>(`${selectAll} ORDER BY created_at DESC, id`).map((row) => parsed(row));
   }
 
+  /** The containers of an image. */
+  usersOf(imageId: string): { id: string; running: boolean }[] {
+    const rows = this.#db.all<{ id: string; state: string }>(
+      'SELECT id, state FROM containers WHERE image_id = ?',
+      imageId,
+    );
+    return rows.map(({ id, state }) => ({ id, running: state === 'running' || state === 'paused' }));
+  }
+
   /** Those that reconcile must look at: in the middle of something, or with a keeper that may be gone. */
   unsettled(): ContainerRecord[] {
     return this.#db

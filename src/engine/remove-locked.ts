@@ -19,7 +19,7 @@ export async function removeLocked(
   const at = containerPaths(parts.paths, id);
   parts.records.update(id, { state: 'removing', phase: options.volumes ? 'removing with volumes' : 'removing' });
   await Promise.all([
-    parts.images.removeContainer(context, id),
+    parts.images.removeContainer(context, id, record.imageId),
     parts.trash.discard(at.data),
     rm(at.run, { recursive: true, force: true }),
     removeExitRecord(at.exitRecord),

@@ -5,33 +5,39 @@ import type { HostFacts } from '../kernel/facts.ts';
 import { containerPlan, type ContainerPlan, type ContainerPlanInput } from '../runtime/container-plan.ts';
 import { hostInput, processInput } from '../runtime/host-input.ts';
 import type { RootSource } from '../runtime/rootfs.ts';
-import type { LinuxResources, Spec } from '../spec/runtime.ts';
+import type { LinuxResources, Process, Spec } from '../spec/runtime.ts';
 import { containerSpec } from './container-spec.ts';
-import { idMapOf } from './id-map.ts';
+import { type IdMap, idMapOf } from './id-map.ts';
 import type { Joins } from './joins.ts';
 import { checkLogOptions } from './log-options.ts';
 import { type Attached, containerPaths, mountPoint, type Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 import { seccompFor } from './seccomp-profile.ts';
 
+type Subject = Pick<ContainerRecord, 'id' | 'name' | 'spec'>;
+type Needed = Pick<Parts, 'paths' | 'facts' | 'volumes' | 'exitCommand'>;
+
 /** What one run of a container is made from. */
 export interface RunInput {
-  readonly record: Pick<ContainerRecord, 'id' | 'name' | 'spec'>;
+  readonly record: Subject;
   readonly root: RootSource;
   readonly attached: Attached;
   readonly joins: Joins;
   readonly warn: (message: string) => void;
 }
 
-/** The plan of a run, up to `keep`. Touches nothing; `start` carries it out, `explain` prints it. */
-export function runPlan(
-  parts: Pick<Parts, 'paths' | 'facts' | 'volumes' | 'exitCommand'>,
-  input: RunInput,
-): ContainerPlan {
-  const { facts, paths } = parts;
-  const { record } = input;
+/** A container as an OCI config, with what goes beside it. */
+export interface Laid {
+  readonly spec: Spec;
+  readonly process: Process;
+  readonly idMap: IdMap | undefined;
+  readonly cgroup: Cgroup | undefined;
+  readonly seccomp: ContainerPlanInput['seccomp'];
+}
+
+export function layOut(parts: Needed, record: Subject, joins: Joins = {}): Laid {
+  const { facts } = parts;
   const { config, mounts, path, args } = record.spec;
-  const at = containerPaths(paths, record.id);
   const idMap = idMapOf(config, facts);
   const cgroup = cgroupOf(facts, record.id);
   const spec = containerSpec({
@@ -40,28 +46,37 @@ export function runPlan(
     args: [path, ...args],
     mounts,
     volumePath: (name) => parts.volumes.path(name),
-    files: at,
-    joins: input.joins,
+    files: containerPaths(parts.paths, record.id),
+    joins,
     ...(idMap && { idMap }),
     availableCapabilities: capabilityNames.filter((_, number) => facts.capabilities.effective.includes(number)),
     cgroupsPath: cgroup?.path ?? '',
     cgroupMount: cgroup !== undefined,
   });
-  const process = processInput(spec.process ?? { user: { uid: 0, gid: 0 }, cwd: '/' }, facts, {
-    createCwd: true,
-    setgroups: idMap?.mapper.kind !== 'self',
-    userNamespace: idMap !== undefined,
-    init: config.init === true,
-    warn: input.warn,
-  });
-  const seccomp = seccompFor(config, facts);
+  const process = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: '/' };
+  const seccomp = seccompFor(config, facts, process.capabilities?.bounding ?? []);
+  return { spec, process, idMap, cgroup, seccomp };
+}
+
+/** The plan of a run, up to `keep`. Touches nothing; `start` carries it out, `explain` prints it. */
+export function runPlan(parts: Needed, input: RunInput): ContainerPlan {
+  const { facts, paths } = parts;
+  const { record } = input;
+  const { config } = record.spec;
+  const { spec, process, idMap, cgroup, seccomp } = layOut(parts, record, input.joins);
   return containerPlan({
     spec,
     ...hostInput(facts),
     root: input.root,
     mountPoint: mountPoint(paths),
     network: input.attached.steps,
-    process,
+    process: processInput(process, facts, {
+      createCwd: true,
+      setgroups: idMap?.mapper.kind !== 'self',
+      userNamespace: idMap !== undefined,
+      init: config.init === true,
+      warn: input.warn,
+    }),
     user: { user: config.user ?? '', groupAdd: config.groupAdd ?? [], setHome: true },
     idMapper: idMap?.mapper ?? { kind: 'direct' },
     openStdin: config.openStdin === true,
@@ -90,11 +105,7 @@ function cgroupPlanOf(
   return plan;
 }
 
-function keepOf(
-  parts: Pick<Parts, 'paths' | 'facts' | 'exitCommand'>,
-  record: RunInput['record'],
-  cgroup: Cgroup | undefined,
-): ContainerPlanInput['keep'] {
+function keepOf(parts: Needed, record: Subject, cgroup: Cgroup | undefined): ContainerPlanInput['keep'] {
   const { config } = record.spec;
   const at = containerPaths(parts.paths, record.id);
   const limits = checkLogOptions(config);
@@ -114,7 +125,7 @@ export function needsExitCommand(record: Pick<ContainerRecord, 'spec'>): boolean
   return autoRemove === true || (restart !== undefined && restart.name !== 'no');
 }
 
-/** Limits that nobody can keep here, as docker says it. */
+/** Limits that nobody can keep here, as warnings. */
 export function limitsWithoutCgroup(facts: HostFacts, id: string, resources: LinuxResources): readonly string[] {
   if (cgroupOf(facts, id) !== undefined) return [];
   return namesOfLimits(resources).map(

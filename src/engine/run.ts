@@ -84,6 +84,7 @@ export class Run {
       keeper: keeperPid,
       keeperStart: startTimeOf(keeperPid) ?? 0,
       boot: currentBoot(),
+      network: this.#attached?.network(this.#bound) ?? {},
     });
   }
 
@@ -121,7 +122,6 @@ export class Run {
         restartCount: this.#record.restartCount,
         restartAt: 0,
         stoppedByUser: false,
-        network: this.#attached?.network(this.#bound) ?? {},
       });
       containerEvent(this.#parts, this.#record, 'start');
     });

@@ -1,16 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { fromSystemError, KeelsonError } from '../ground/errors.ts';
 import type { HostFacts } from '../kernel/facts.ts';
+import { compileSeccomp, seccompFlags } from '../kernel/seccomp.ts';
+import { defaultProfile } from '../kernel/seccomp-default.ts';
+import { parseProfile, resolveProfile } from '../kernel/seccomp-profile.ts';
 import type { ContainerPlanInput } from '../runtime/container-plan.ts';
 import { securityOption } from './container-spec.ts';
 import type { ContainerConfig } from './types.ts';
 
-/** The compiled filter of a container; none for a privileged one, or with `seccomp=unconfined`. */
-export function seccompFor(config: ContainerConfig, facts: HostFacts): ContainerPlanInput['seccomp'] {
-  if (config.privileged || securityOption(config, 'seccomp') === 'unconfined' || facts.seccompActions.length === 0)
-    return undefined;
-  return undefined;
+/** A profile is a few tens of kilobytes. */
+const largestProfile = 4 << 20;
+
+type Compiled = NonNullable<ContainerPlanInput['seccomp']>;
+const compiled = new Map<string, Compiled>();
+const mostCompiled = 32;
+
+/**
+ * The compiled filter of a container with these capabilities in its bounding set; none for a privileged one, or with
+ * `seccomp=unconfined`. Compiled ones are kept: nearly all containers have the same.
+ */
+export function seccompFor(
+  config: ContainerConfig,
+  facts: HostFacts,
+  capabilities: readonly string[],
+): Compiled | undefined {
+  const option = securityOption(config, 'seccomp');
+  if (config.privileged || option === 'unconfined' || facts.seccompActions.length === 0) return undefined;
+  const key = JSON.stringify([option ?? '', capabilities.toSorted()]);
+  const known = compiled.get(key);
+  if (known !== undefined) return known;
+  const profile =
+    option === undefined || option === 'builtin' ? defaultProfile : parseProfile(option, 'seccomp profile');
+  if (profile === undefined) return undefined;
+  const seccomp = resolveProfile(profile, { arch: facts.arch, kernel: facts.kernel, capabilities });
+  const result = { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) };
+  const [oldest] = compiled.keys();
+  if (compiled.size >= mostCompiled && oldest !== undefined) compiled.delete(oldest);
+  compiled.set(key, result);
+  return result;
 }
 
 /** Puts a profile's content in the place of its file's name, so that the container keeps it whatever becomes of the file. */
 export async function freezeSeccomp(config: ContainerConfig): Promise<ContainerConfig> {
-  return config;
+  const option = securityOption(config, 'seccomp');
+  if (option === undefined || option === 'unconfined' || option === 'builtin') return config;
+  const json = option.trimStart().startsWith('{') ? option : await readProfile(option);
+  parseProfile(json, 'seccomp profile');
+  const others = (config.securityOpt ?? []).filter((o) => !/^seccomp[=:]/.test(o));
+  return { ...config, securityOpt: [...others, `seccomp=${json}`] };
+}
+
+async function readProfile(path: string): Promise<string> {
+  try {
+    const text = await readFile(path, 'utf8');
+    if (text.length > largestProfile)
+      throw new KeelsonError('invalid-argument', `the seccomp profile ${path} is too large`);
+    return text;
+  } catch (error) {
+    throw fromSystemError(error, `opening seccomp profile (${path}) failed`);
+  }
 }
