@@ -66,7 +66,7 @@ export class Events {
       for (const row of rows) {
         after = row.id;
         const event = fromRow(row);
-        if (Number(event.timeNano / 1000n) / 1000 > until) return;
+        if (Number(event.timeNano / 1_000_000n) > until) return;
         if (matches(event, filters)) yield event;
       }
       if (rows.length > 0) continue;
