@@ -213,6 +213,13 @@ export class PlanBuilder {
     return dst;
   }
 
+  pack(root: Value, path: BlobRef | string, to: Value, name: BlobRef | string, flags: number): Reg {
+    const dst = this.reg('packed');
+    const blob = (text: BlobRef | string): BlobRef => (typeof text === 'string' ? this.string(text) : text);
+    this.#push({ op: 'pack', root, path: blob(path), to, name: blob(name), flags, dst });
+    return dst;
+  }
+
   /** The last operation: become the keeper. `exitPlan` fills the operations that run when the process is gone. */
   keep(keep: Omit<Keep, 'exitPlan'>, exitPlan: () => void): void {
     const [group, doing] = [this.#group, this.#doing];
@@ -253,7 +260,7 @@ export class PlanBuilder {
   }
 
   #push(op: Op extends infer O ? (O extends Op ? Omit<O, 'group' | 'doing'> : never) : never, doing?: string): void {
-    this.#ops.push({ ...op, group: this.#group, doing: doing ?? this.#doing } as Op);
+    this.#ops.push({ ...op, group: this.#group, doing: doing ?? this.#doing });
   }
 }
 
