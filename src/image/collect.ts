@@ -58,7 +58,7 @@ export async function collectAll(backend: ImageBackend, options: { all?: boolean
     for (const id of tables.hidden()) if (backend.users(id).length === 0) tables.delete(id);
   });
   await snapshotter.sweep();
-  const swept = await store.sweepIngest(options.all ? 0 : keepBlobsMs);
+  const swept = await sweepUnfinished(backend, options.all ? 0 : keepBlobsMs);
   const needed = tables.blobsInUse();
   const unused = (await store.list())
     .filter(({ digest }) => !needed.has(digest))
@@ -73,6 +73,20 @@ export async function collectAll(backend: ImageBackend, options: { all?: boolean
   const chains = (await snapshotter.list()).filter((chain) => !chainsNeeded.has(chain));
   const done = await collect(backend, { chains, blobs: blobs.map(({ digest }) => digest) });
   return { ...done, bytes: done.bytes + swept };
+}
+
+async function sweepUnfinished({ store, leases }: ImageBackend, maxAgeMs: number): Promise<number> {
+  let swept = 0;
+  for (const file of await store.listUnfinished()) {
+    const { digest, size, modifiedAt } = file;
+    if (digest !== undefined && Date.now() - modifiedAt < maxAgeMs) continue;
+    // Whoever downloads this blob has its lease.
+    using lease = digest && leases.tryAcquire(`blob:${digest}`, 'removing unfinished downloads');
+    if (digest !== undefined && lease === undefined) continue;
+    await store.removeUnfinished(file);
+    swept += size;
+  }
+  return swept;
 }
 
 /** After the death of a process in the middle of its work: puts in order what it left. Cheap when there was none. */

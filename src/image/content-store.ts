@@ -29,6 +29,14 @@ export interface BlobInfo {
   readonly modifiedAt: number;
 }
 
+/** A file below `ingest`. With a digest: another attempt may go on with it, under that digest's lease. */
+export interface Unfinished {
+  readonly name: string;
+  readonly digest?: Digest;
+  readonly size: number;
+  readonly modifiedAt: number;
+}
+
 /** How much is written before the kernel is told to begin with putting it on the disk, so that the final sync is short. */
 const syncEveryBytes = 32 << 20;
 
@@ -135,17 +143,20 @@ export class ContentStore {
     return found;
   }
 
-  /** What unfinished writing has left and nobody can go on with, or nobody has for `maxAgeMs`: removed. Returns the bytes. */
-  async sweepIngest(maxAgeMs: number): Promise<number> {
-    let swept = 0;
+  /** What unfinished writing has left: partial blobs by their digest, and what a process that is gone was writing. */
+  async listUnfinished(): Promise<Unfinished[]> {
+    const found: Unfinished[] = [];
     for (const name of await namesIn(this.#ingest)) {
-      const path = join(this.#ingest, name);
-      const info = await statOf(path);
-      if (info === undefined || isWritten(name, info.mtimeMs, maxAgeMs)) continue;
-      await rm(path, { force: true });
-      swept += info.size;
+      if (isBeingWritten(name)) continue;
+      const info = await statOf(join(this.#ingest, name));
+      const digest = name.replace('-', ':');
+      if (info) found.push({ name, size: info.size, modifiedAt: info.mtimeMs, ...(isDigest(digest) && { digest }) });
     }
-    return swept;
+    return found;
+  }
+
+  async removeUnfinished({ name }: Unfinished): Promise<void> {
+    await rm(join(this.#ingest, name), { force: true });
   }
 
   async #open(
@@ -298,10 +309,9 @@ export function verify(bytes: Uint8Array, digest: Digest, what: string = digest)
   }
 }
 
-function isWritten(name: string, modifiedAt: number, maxAgeMs: number): boolean {
-  const fresh = /^new-(\d+)-(\d+)-/.exec(name);
-  if (fresh) return isAlive({ ...ownIdentity(), pid: Number(fresh[1]), start: Number(fresh[2]) });
-  return Date.now() - modifiedAt < maxAgeMs;
+function isBeingWritten(name: string): boolean {
+  const owner = /^new-(\d+)-(\d+)-/.exec(name);
+  return owner !== null && isAlive({ ...ownIdentity(), pid: Number(owner[1]), start: Number(owner[2]) });
 }
 
 async function namesIn(dir: string): Promise<string[]> {
