@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +10,6 @@
 
 #include "build/ops.h"
 #include "keel.h"
-
-void reset_signals(void)
-{
-	sigset_t none;
-	for (int signal_number = 1; signal_number < 65; signal_number++)
-		signal(signal_number, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
 
 /* A standard stream that is closed would be the first descriptor that a plan opens. */
 static int fill_standard_streams(void)

@@ -15,7 +15,7 @@ enum {
 	NO_REG = UINT32_MAX,
 	MAX_REGISTERS = 1 << 16,
 	MAX_BLOBS = 1 << 16,
-	MAX_BLOB_BYTES = 256 << 20,
+	MAX_BLOB_BYTES = 64 << 20,
 	MAX_DEPTH = 16,
 };
 

@@ -41,6 +41,15 @@ struct zygote {
 	struct pollfd *polled;
 };
 
+void reset_signals(void)
+{
+	sigset_t none;
+	for (int signal_number = 1; signal_number < 65; signal_number++)
+		signal(signal_number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static void tell_client(struct zygote *z, uint32_t id, uint32_t type, const void *bytes, size_t size)
 {
 	struct iovec part = {(void *)(uintptr_t)bytes, size};
@@ -73,10 +82,7 @@ static void tell_closed(struct zygote *z, uint32_t id, int32_t status)
 /* In the executor: nothing of the zygote is left but its own channel, as descriptor 3. */
 _Noreturn static void become_executor(struct zygote *z, int channel, uint32_t id, const uint8_t *plan, size_t size)
 {
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
+	reset_signals();
 	if (dup3(channel, z->client, O_CLOEXEC) < 0)
 		_exit(3);
 	close_range((unsigned)z->client + 1, ~0U, 0);

@@ -42,7 +42,9 @@ export function writeHeader() {
 function build(asan) {
   const cc = process.env.CC ?? 'cc';
   const sources = readdirSync(native).filter((f) => f.endsWith('.c') && !f.startsWith('fuzz'));
-  const out = join(native, 'build', asan ? 'keel-asan' : 'keel');
+  // Of the same name, because it is what /proc/self/comm says.
+  const out = join(native, 'build', asan ? 'asan/keel' : 'keel');
+  mkdirSync(dirname(out), { recursive: true });
   const flags = asan
     ? ['-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer']
     : [
