@@ -40,6 +40,7 @@ static const struct shape shapes[] = {
 	[OP_NETLINK] = {"vbiiBi", false, true, true, false}, /* socket, messages, their size, acks, answer, its size */
 	[OP_WRITE] = {"vbv", false, false, true, false},
 	[OP_UNPACK] = {"vv", false, true, false, false},
+	[OP_PACK] = {"vbvb", false, true, false, false}, /* root, path, to, name */
 	[OP_KEEP] = {"rrrrRRRR", false, false, false, false}, /* pid, pidfd, gate, report, stdin, stdout, stderr, terminal */
 };
 
@@ -255,7 +256,7 @@ static int take_op(struct reader *in, struct op *op, uint32_t list_count)
 	int error = take(in, &head, sizeof head);
 	if (error)
 		return error;
-	if (head.code < OP_SYSCALL || head.code > OP_KEEP)
+	if (head.code >= sizeof shapes / sizeof *shapes || !shapes[head.code].values)
 		return bad(in, "unknown operation %u", head.code);
 	const struct shape *shape = &shapes[head.code];
 	*op = (struct op){.code = head.code, .value_count = head.values, .rule_count = head.rules, .flags = head.flags};

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pack.h"
 #include "unpack.h"
 #include "wire.h"
 
@@ -102,6 +103,26 @@ static int64_t unpack(struct machine *m, const struct op *op)
 {
 	struct keel_error error = {{0}};
 	int64_t result = keel_unpack((int)value_of(m, &op->values[0]), (int)value_of(m, &op->values[1]), op->number, &error);
+	if (result < 0)
+		snprintf(m->failure.text, sizeof m->failure.text, "%s", error.text);
+	return result;
+}
+
+/* A text in a blob; NULL when it has no end there. */
+static const char *text_of(const struct machine *m, const struct value *value)
+{
+	const struct blob *blob = &m->blobs[value->index];
+	size_t left = blob->size - (size_t)value->number;
+	return left && memchr(blob->data + value->number, 0, left) ? (const char *)blob->data + value->number : NULL;
+}
+
+static int64_t pack(struct machine *m, const struct op *op)
+{
+	struct keel_error error = {{0}};
+	const char *path = text_of(m, &op->values[1]), *name = text_of(m, &op->values[3]);
+	if (!path || !name)
+		return -EINVAL;
+	int64_t result = keel_pack((int)value_of(m, &op->values[0]), path, name, (int)value_of(m, &op->values[2]), op->number, &error);
 	if (result < 0)
 		snprintf(m->failure.text, sizeof m->failure.text, "%s", error.text);
 	return result;
@@ -213,6 +234,8 @@ static int fail_op(struct machine *m, const struct op *op)
 /* What a clone's child does: its operations, and its failure into the pipe. Never returns. */
 _Noreturn static void run_child(struct machine *m, const struct op *op, int report)
 {
+	if (m->report >= 0)
+		close(m->report); /* the parent's: its end is not to wait for this one's */
 	m->report = report;
 	if (plan_run(m, &op->body) == 0)
 		_exit(0);
@@ -333,6 +356,8 @@ static int step(struct machine *m, const struct op *op, uint32_t *next)
 		return attempt(m, op, send_netlink, next);
 	case OP_UNPACK:
 		return attempt(m, op, unpack, next);
+	case OP_PACK:
+		return attempt(m, op, pack, next);
 	case OP_POKE:
 		poke(m, op);
 		return 0;

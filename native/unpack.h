@@ -9,7 +9,7 @@ struct keel_error {
 	char text[480];
 };
 
-/* The same numbers in src/image/unpack-flags.ts. */
+/* The same numbers in src/image/archive-flags.ts. */
 enum keel_unpack_flags {
 	/* What an entry `.wh.x` or `.wh..wh..opq` (OCI image-spec, layer.md, "Whiteouts") means; with none of these it is a file. */
 	KEEL_UNPACK_OVERLAY = 1, /* becomes overlayfs' own mark */

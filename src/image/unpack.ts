@@ -6,13 +6,14 @@ import type { Keel } from '../kernel/keel.ts';
 import type { Plan } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import { hostArch } from '../kernel/syscalls.ts';
-import { type SandboxIds, sandboxed } from './sandbox.ts';
+import { makingCapabilities, type Place, type SandboxIds, sandboxed } from './sandbox.ts';
 import { StreamChannel } from './stream-channel.ts';
-import * as flag from './unpack-flags.ts';
+import * as flag from './archive-flags.ts';
 
 export interface UnpackOptions {
-  /** The directory that receives the entries; exists. */
-  readonly into: string;
+  /** The directory that receives the entries: of the host, or a place's (see Place) directory `at`. Exists. */
+  readonly into: string | Place;
+  readonly at?: string;
   /** A private directory (0700) of the caller's for the time of the call. */
   readonly scratch: string;
   /**
@@ -72,7 +73,9 @@ export function unpackPlan(channel: Pick<StreamChannel, 'connectSteps'>, options
   const b = new PlanBuilder(hostArch());
   b.group('unpack').doing('connecting to the stream');
   const socket = channel.connectSteps(b);
-  sandboxed(b, options.into, options.ids, (inside) => {
+  const place: Place = typeof options.into === 'string' ? { kind: 'directory', path: options.into } : options.into;
+  const { at, ids } = options;
+  sandboxed(b, { place, ids, capabilities: makingCapabilities, ...(at !== undefined && { at }) }, (inside) => {
     b.group('unpack').doing('unpacking');
     b.unpack(socket, inside, flagsOf(options));
   });

@@ -143,6 +143,10 @@ class Encoder {
         this.#head(op.op, 2, 0, op.dst, op.flags);
         this.#value(op.from);
         return this.#value(op.root);
+      case 'pack':
+        this.#head(op.op, 4, 0, op.dst, op.flags);
+        for (const value of [op.root, op.path, op.to, op.name]) this.#value(value);
+        return;
       case 'keep':
         return this.#keep(op.keep);
     }

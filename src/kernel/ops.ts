@@ -25,6 +25,7 @@ export const opNumbers = {
   write: 15,
   unpack: 16,
   keep: 17,
+  pack: 18,
 } as const;
 
 export const valueNumbers = {

@@ -134,6 +134,19 @@ export type Op = OpBase &
       }
     /** Unpacks a tar stream; see native/unpack.c and src/image/unpack.ts. dst = bytes of the tar stream consumed. */
     | { readonly op: 'unpack'; readonly from: Value; readonly root: Value; readonly flags: number; readonly dst?: Reg }
+    /**
+     * Packs the file or directory `path` beneath `root` into a tar stream, where it is called `name`; see native/pack.h and src/image/pack.ts.
+     * Both are blobs with a NUL. dst = bytes written.
+     */
+    | {
+        readonly op: 'pack';
+        readonly root: Value;
+        readonly path: BlobRef;
+        readonly to: Value;
+        readonly name: BlobRef;
+        readonly flags: number;
+        readonly dst?: Reg;
+      }
     /** Turns this process into a container's keeper; the last operation of a plan. See Keep. */
     | { readonly op: 'keep'; readonly keep: Keep }
   );
