@@ -124,7 +124,7 @@ const tests =
     }
   };
 
-const asanKeel = join(root, 'native/build/keel-asan');
+const asanKeel = join(root, 'native/build/asan/keel');
 
 /**
  * The lanes in order. `needs`: purposes of test-packages.mjs. `root`: has no meaning for an ordinary user.
@@ -153,6 +153,7 @@ function lanes() {
           ? tests(['src/kernel/**/*.test.ts', 'src/image/*unpack*.test.ts', 'test/keel/**/*.test.ts'], {
               env: { KEELSON_KEEL: asanKeel, ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=0' },
               isolated: true,
+              minutes: 6,
             })()
           : { ok: false, note: 'keel does not compile with ASan and UBSan' },
     },

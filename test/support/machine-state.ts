@@ -94,7 +94,7 @@ function ownProcesses(processes: readonly ProcessFacts[], scope: StateScope): Se
   const own = processes.filter(
     (candidate) =>
       candidate.pid !== process.pid &&
-      (/\bkeel(-asan)?( \(deleted\))?$/.test(candidate.executable) ||
+      (/\bkeel( \(deleted\))?$/.test(candidate.executable) ||
         candidate.command.includes(scope.run) ||
         candidate.command.includes(scope.root) ||
         candidate.environment.includes(`KEELSON_RUN=${scope.run}`) ||
@@ -148,7 +148,7 @@ async function nftables(): Promise<Set<string>> {
   for (const object of objects) {
     for (const kind of ['set', 'map']) {
       const it = object[kind];
-      if (!it) continue;
+      if (!it || (it.table === 'keelson' && it.name === 'revision')) continue;
       for (const element of (it['elem'] as unknown[] | undefined) ?? []) {
         lines.add(`${it.family} ${it.table} ${kind} ${it.name}: ${JSON.stringify(element)}`);
       }
@@ -191,8 +191,13 @@ async function files(scope: StateScope): Promise<Set<string>> {
     readdir(join(scope.root, 'containers')).catch(() => []),
     readdir(scope.root).catch(() => []),
   ]);
-  const found = new Set(run);
+  // Made with the first container, and kept for the next ones.
+  const kept = ['containers', 'exits', 'rootfs'].map((name) => join(scope.run, name));
+  const found = new Set(run.filter((path) => !kept.includes(path)));
   for (const name of containers) found.add(join(scope.root, 'containers', name));
+  for (const name of ['trash', 'host', 'volumes']) {
+    for (const entry of await readdir(join(scope.root, name)).catch(() => [])) found.add(join(scope.root, name, entry));
+  }
   for (const name of root) {
     const path = join(scope.root, name);
     if (!(await stat(path).catch(() => undefined))?.isDirectory()) continue;
