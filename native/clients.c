@@ -17,19 +17,21 @@ enum {
 	BEHIND_AT_EXIT = 16 << 20, /* when the process is gone, what is left of its output is all there will be */
 };
 
-void client_accept(struct keeper *k)
+/* False when nobody waits. */
+bool client_accept(struct keeper *k)
 {
 	int fd = accept4(k->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
-		return;
+		return false;
 	struct client *c = k->client_count < MAX_CLIENTS ? calloc(1, sizeof *c) : NULL;
 	if (!c) {
 		close(fd);
-		return;
+		return true;
 	}
 	c->fd = fd;
 	c->in.limit = FRAME_LIMIT;
 	k->clients[k->client_count++] = c;
+	return true;
 }
 
 static void close_input(struct keeper *k)

@@ -53,7 +53,7 @@ static int compare_ints(const void *a, const void *b)
 /* Closes every descriptor but those named, the standard ones, and what registers of the exit plan hold. */
 static void close_others(const struct keeper *k)
 {
-	int kept[256], count = 0;
+	int kept[MAX_LISTENERS + 512], count = 0;
 	kept[count++] = 2;
 	for (const int *fd = (int[]){k->channel, k->pidfd, k->gate, k->report, k->listener, k->input, k->output[0], k->output[1], k->log.fd, -2};
 	     *fd != -2; fd++)
@@ -62,7 +62,7 @@ static void close_others(const struct keeper *k)
 		kept[count++] = k->relays.listeners[i];
 	for (uint32_t i = 0; i < k->exit_plan.count; i++) {
 		const struct op *op = &k->exit_plan.ops[i];
-		for (uint32_t v = 0; v < op->value_count && count < 256; v++)
+		for (uint32_t v = 0; v < op->value_count && count < MAX_LISTENERS + 512; v++)
 			if (op->values[v].kind == VALUE_REG)
 				kept[count++] = (int)k->machine->regs[op->values[v].index];
 	}
@@ -448,6 +448,17 @@ static void close_process(struct keeper *k)
 	log_flush(&k->log);
 }
 
+/* Those who connected since the others were told: there is no name any more by which more could come. */
+static void tell_late(struct keeper *k, const int32_t *told, size_t size)
+{
+	struct iovec part = {(void *)(uintptr_t)told, size};
+	uint32_t before = k->client_count;
+	while (client_accept(k))
+		;
+	for (uint32_t i = before; i < k->client_count; i++)
+		outbox_send(&k->clients[i]->out, k->clients[i]->fd, 0, MESSAGE_EXIT, &part, 1);
+}
+
 _Noreturn static void finish(struct keeper *k)
 {
 	struct exit_errors errors = {0};
@@ -459,6 +470,7 @@ _Noreturn static void finish(struct keeper *k)
 	if (errors.count > 0)
 		write_record(k, &errors);
 	unlink_at(k->spec->socket);
+	tell_late(k, told, sizeof told);
 	close(k->listener);
 	k->listener = -1;
 	k->state = FINISHED;

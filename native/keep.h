@@ -13,7 +13,7 @@ enum {
 	STREAM_STDERR,
 	MAX_CLIENTS = 64,
 	MAX_RELAYED = 128,
-	MAX_LISTENERS = 64,
+	MAX_LISTENERS = 1024,
 	POLL_MAX = 16 + MAX_CLIENTS + MAX_LISTENERS + 2 * MAX_RELAYED,
 	READ_SIZE = 128 << 10,
 };
@@ -100,7 +100,7 @@ struct keeper {
 	int burst_count;
 };
 
-void client_accept(struct keeper *k);
+bool client_accept(struct keeper *k);
 short client_events(const struct keeper *k, const struct client *c);
 /* Deals with what poll(2) said of the client; it may be gone afterwards (and the last one in its place). */
 void client_serve(struct keeper *k, uint32_t index, short events);

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { Context } from '../ground/context.ts';
 import { isKeelsonError, type KeelsonError } from '../ground/errors.ts';
 import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_RDONLY, O_WRONLY } from './constants.ts';
-import { Keel, type PlanMessage } from './keel.ts';
+import { Keel, keelBinary, type PlanMessage } from './keel.ts';
 import type { BlobRef, Plan, Reg } from './plan.ts';
 import { PlanBuilder } from './plan-builder.ts';
 import { hostArch } from './syscalls.ts';
@@ -378,6 +378,19 @@ describe('clone', () => {
     assert.equal(error.code, 'command-not-executable');
   });
 
+  test('a child that goes without waiting for its own is not waited for any longer', async () => {
+    const b = builder();
+    const [hold, release] = pipe(b);
+    const middle = b.clone({ flags: 0n }, () => {
+      b.clone({ flags: 0n }, () => {
+        b.sys('close', [release]);
+        b.sys('read', [hold, b.blob(1), 1]);
+      });
+    });
+    b.await(middle.report); // not of the grandchild, which lives until this process ends
+    await run(b);
+  });
+
   test('await goes on when the program is executed', async () => {
     const b = builder();
     const child = b.clone({ flags: 0n }, () => {
@@ -648,6 +661,30 @@ describe('the zygote', () => {
       const error = await failure({ ...plan, ...change });
       assert.match(error.message, message);
     }
+  });
+
+  test('an ordinary user’s keel runs from a sealed copy of itself', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'keelson-user-'));
+    const script = join(folder, 'keel');
+    copyFileSync(keelBinary(), join(folder, 'binary'));
+    chmodSync(join(folder, 'binary'), 0o755);
+    chmodSync(folder, 0o755);
+    const as = 'setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all';
+    writeFileSync(script, `#!/bin/sh\nexec ${as} ${folder}/binary "$@"\n`, { mode: 0o755 });
+    await using own = Keel.spawn({ binary: script });
+    const b = builder();
+    const uid = b.sys('getuid', []);
+    const path = b.blob(64);
+    b.sys('prctl', [4, 1, 0, 0, 0]); // PR_SET_DUMPABLE: so that its links in /proc can be read
+    b.sys('readlinkat', [AT_FDCWD, '/proc/self/exe', path, 63]);
+    const refused = b.sys('openat', [AT_FDCWD, '/proc/self/exe', 2], { on: { any: 'continue' } });
+    b.report(0, [], [path]);
+    let exe = '';
+    const { registers } = await own.run(b.build(), { onReport: (m) => (exe = String(m.blobs[0]).replace(/\0+$/, '')) });
+    assert.equal(registers[uid.reg], 65534n);
+    assert.equal(exe, '/memfd:keel (deleted)');
+    assert.ok((registers[refused.reg] ?? 0n) < 0n);
+    rmSync(folder, { recursive: true });
   });
 
   test('a plan of many megabytes arrives', async () => {

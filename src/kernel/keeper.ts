@@ -98,7 +98,7 @@ export async function reopenLog(path: string): Promise<void> {
   await ask(path, messageNumbers.reopenLog);
 }
 
-/** Resolves when the process has ended and its exit record is written; `not-found` without a keeper: look for the record then. */
+/** Resolves when the process has ended and its exit record is written. `not-found` or `unavailable`: there is no keeper (any more); look for the record. */
 export async function waitExit(path: string, signal?: AbortSignal): Promise<Exit> {
   const connection = new Connection(await open(path), path);
   const stop = (): void => connection.destroy();
