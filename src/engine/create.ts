@@ -67,8 +67,8 @@ export async function draft(
   });
   const { name: _, ...rest } = config;
   const merged = mergeConfig(rest, image.defaults);
+  const warnings = validateConfig(merged.config, hostCapacity(parts.facts));
   const complete = await freezeSeccomp(withDefaults(parts, merged.config));
-  const warnings = validateConfig(complete, hostCapacity(parts.facts));
   if (complete.stopSignal) signalNumber(complete.stopSignal);
   const given = capabilityNames.filter((_name, number) => parts.facts.capabilities.effective.includes(number));
   adjustCapabilities(defaultCapabilities, complete.capAdd ?? [], complete.capDrop ?? [], given);

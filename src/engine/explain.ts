@@ -21,6 +21,7 @@ export async function explain(parts: Parts, context: Context, config: ContainerC
     attached: parts.network.preview(record),
     joins: resolveJoins(parts, spec.config),
     warn: () => {},
+    preview: true,
   });
   if (goOn === undefined) return plan;
   const accounts = accountsOf(spec.config);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { capabilityNames } from '../kernel/capabilities.ts';
 import { cgroupDriver, cgroupPath, namesOfLimits, readText } from '../kernel/cgroup.ts';
 import type { Cgroup } from '../kernel/cgroup-driver.ts';
@@ -24,6 +25,8 @@ export interface RunInput {
   readonly attached: Attached;
   readonly joins: Joins;
   readonly warn: (message: string) => void;
+  /** The files and directories that `start` makes aren't there yet: the plan is only looked at. */
+  readonly preview?: boolean;
 }
 
 /** A container as an OCI config, with what goes beside it. */
@@ -64,9 +67,11 @@ export function runPlan(parts: Needed, input: RunInput): ContainerPlan {
   const { record } = input;
   const { config } = record.spec;
   const { spec, process, idMap, cgroup, seccomp } = layOut(parts, record, input.joins);
+  const host = hostInput(facts);
   return containerPlan({
     spec,
-    ...hostInput(facts),
+    ...host,
+    mountFacts: { ...host.mountFacts, ...(input.preview && { sourceIsDirectory: toBeMade(parts, record) }) },
     root: input.root,
     mountPoint: mountPoint(paths),
     network: input.attached.steps,
@@ -84,6 +89,15 @@ export function runPlan(parts: Needed, input: RunInput): ContainerPlan {
     ...(seccomp && { seccomp }),
     keep: keepOf(parts, record, cgroup),
   });
+}
+
+/** Whether a mount's source that `start` would make is a directory; undefined for what is there. */
+function toBeMade(parts: Needed, record: Subject): (source: string) => boolean | undefined {
+  const { data } = containerPaths(parts.paths, record.id);
+  const made = record.spec.mounts.filter((mount) => mount.type === 'volume' || mount.createSource);
+  const directories = new Set(made.map((m) => (m.type === 'volume' ? parts.volumes.path(m.name) : m.source)));
+  return (source) =>
+    source.startsWith(`${data}/`) ? false : directories.has(source) && !existsSync(source) ? true : undefined;
 }
 
 /** Where the container's control groups are; undefined for a user to whom none were delegated. */

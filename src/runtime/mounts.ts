@@ -30,6 +30,8 @@ export interface MountFacts {
     readonly unified: boolean;
     readonly hierarchies: readonly { readonly name: string; readonly options: readonly string[] }[];
   };
+  /** Of sources that are only made when the container starts, for a plan that is looked at before; undefined for others. */
+  readonly sourceIsDirectory?: (source: string) => boolean | undefined;
 }
 
 /** Descriptors of mounts that later steps write through. */
@@ -44,21 +46,20 @@ export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], fa
   for (const mount of mounts) {
     b.group('root file system').doing(`mounting ${mount.type ?? mount.source ?? ''} on ${mount.destination}`);
     const options = parseMountOptions(mount.options ?? []);
-    if (options.bind || mount.type === 'bind') mountBind(b, root, mount, options);
+    if (options.bind || mount.type === 'bind') mountBind(b, root, mount, options, facts);
     else mountFilesystem(b, root, mount, options, facts, mounted);
   }
   return mounted;
 }
 
-function mountBind(b: PlanBuilder, root: Reg, mount: Mount, options: MountOptions): void {
+function mountBind(b: PlanBuilder, root: Reg, mount: Mount, options: MountOptions, facts: MountFacts): void {
   const source = mount.source ?? '';
   const foreign = /^\/proc\/(\d+)\/root(\/.*)$/.exec(source);
   const tree = foreign?.[2]
     ? cloneForeignTree(b, Number(foreign[1]), foreign[2])
     : cloneHostTree(b, source, { recursive: options.recursive });
-  const target = isDirectory(source, mount.destination)
-    ? ensureDirectory(b, root, mount.destination)
-    : ensureFile(b, root, mount.destination);
+  const directory = facts.sourceIsDirectory?.(source) ?? isDirectory(source, mount.destination);
+  const target = directory ? ensureDirectory(b, root, mount.destination) : ensureFile(b, root, mount.destination);
   applyAttributes(b, tree, options);
   attach(b, tree, target);
   setPropagation(b, tree, options.propagation ?? MS_PRIVATE | MS_REC);

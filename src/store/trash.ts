@@ -32,8 +32,8 @@ export class Trash {
         }
         if (code !== 'ENOENT') throw fromSystemError(error, `removing ${path}`);
         // Either there is nothing to remove, or the trash itself isn't there yet.
-        if (attempt > 0 || (await mkdir(this.#folder, { recursive: true, mode: 0o700 })) === undefined)
-          return undefined;
+        if (attempt > 0) return undefined;
+        await mkdir(this.#folder, { recursive: true, mode: 0o700 });
       }
     }
   }
