@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@ struct channel {
 
 struct zygote {
 	int client, signals;
+	pid_t pid;
 	struct inbox in;
 	struct outbox out;
 	struct channel *channels;
@@ -83,6 +85,9 @@ static void tell_closed(struct zygote *z, uint32_t id, int32_t status)
 _Noreturn static void become_executor(struct zygote *z, int channel, uint32_t id, const uint8_t *plan, size_t size)
 {
 	reset_signals();
+	/* When the zygote is killed, nobody can end an executor that waits in a system call. A keeper ignores the signal. */
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != z->pid)
+		_exit(3);
 	if (dup3(channel, z->client, O_CLOEXEC) < 0)
 		_exit(3);
 	close_range((unsigned)z->client + 1, ~0U, 0);
@@ -248,7 +253,7 @@ static void serve_once(struct zygote *z)
 
 int zygote_run(int client)
 {
-	struct zygote z = {.client = client, .in.limit = FRAME_MAX};
+	struct zygote z = {.client = client, .pid = getpid(), .in.limit = FRAME_MAX};
 	sigset_t watched;
 	/* A session of its own: the terminal's signals are for the planner, and keepers live longer than any terminal. */
 	setsid();
