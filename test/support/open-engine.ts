@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Engine } from '../../src/engine/engine.ts';
+import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import type { Attachment, Container, ContainerConfig } from '../../src/engine/types.ts';
 import { Context } from '../../src/ground/context.ts';
 import { checkout } from './engine.ts';
@@ -36,7 +36,8 @@ export async function openEngine(): Promise<OpenEngine> {
   const scratch = join(top, 'scratch');
   for (const path of [paths.root, paths.run, scratch]) mkdirSync(path);
   const leaks = await leakCheck(paths);
-  const engine = Engine.open({ paths });
+  const exitCommand = [...node, join(checkout, 'test/support/exited.ts'), paths.root, paths.run];
+  const engine = Engine.open({ paths, exitCommand });
   const context = new Context();
   const create: OpenEngine['run'] = async (config) => {
     const { id } = await engine.create(context, { image: 'host', network: 'none', ...config });
@@ -56,7 +57,7 @@ export async function openEngine(): Promise<OpenEngine> {
       return outputOf(attachment);
     },
     inspect: async (id) => engine.inspect(context, id),
-    other: (code) => spawnOther(paths, code),
+    other: (code) => spawnOther({ paths, exitCommand }, code),
     async [Symbol.asyncDispose]() {
       try {
         for (const { id } of await engine.list(context, { all: true })) {
@@ -71,6 +72,8 @@ export async function openEngine(): Promise<OpenEngine> {
   };
 }
 
+const node = [process.execPath, '--disable-warning=ExperimentalWarning'] as const;
+
 /** All that comes until the end. */
 export async function outputOf(attachment: Attachment): Promise<Output> {
   const text = { stdout: '', stderr: '' };
@@ -78,14 +81,16 @@ export async function outputOf(attachment: Attachment): Promise<Output> {
   return { ...text, exitCode: await attachment.exit };
 }
 
-function spawnOther(paths: { root: string; run: string }, code: string): ChildProcess {
+function spawnOther(options: EngineOptions, code: string): ChildProcess {
   const program = `
-    import { Engine } from '${checkout}/src/engine/engine.ts';
+    import { Engine, type EngineOptions } from '${checkout}/src/engine/engine.ts';
     import { Context } from '${checkout}/src/ground/context.ts';
-    const engine = Engine.open({ paths: ${JSON.stringify(paths)} });
+    const options = ${JSON.stringify(options)};
+    const engine = Engine.open(options);
     const context = new Context();
     const host = (command, more = {}) => ({ image: 'host', network: 'none', command, ...more });
     ${code}`;
-  const flags = ['--disable-warning=ExperimentalWarning', '--input-type=module-typescript', '-e', program];
-  return spawn(process.execPath, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  return spawn(node[0], [...node.slice(1), '--input-type=module-typescript', '-e', program], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
 }
