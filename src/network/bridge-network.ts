@@ -41,6 +41,8 @@ export interface BridgeOptions {
   readonly mtu?: number;
 }
 
+const F_GETFD = 1;
+
 /** Tag of the `report` with which a plan tells the ports that were chosen for it. */
 export const boundPortsTag = 0x706f;
 
@@ -95,6 +97,7 @@ export class BridgeNetwork {
     const rules = this.#rules(key, pools);
     const link = `veth${randomBytes(5).toString('hex')}`;
     const { bridge } = this;
+    let nf: Reg | undefined;
     return {
       addresses,
       link,
@@ -104,7 +107,7 @@ export class BridgeNetwork {
         enableForwarding(b, host, pools.pool6 !== '');
         const rt = openNetlink(b.doing('opening a netlink socket'), NETLINK_ROUTE);
         const index = ensureBridge(b, rt, bridge, pools, addresses);
-        const nf = openNetlink(b.doing('opening a netlink socket'), NETLINK_NETFILTER);
+        nf = openNetlink(b.doing('opening a netlink socket'), NETLINK_NETFILTER);
         ensureRules(b, nf, this.#table, key, rules);
         publish.forward(b, nf);
         // Only while somebody can use it, and only once the rule that keeps containers from abusing it is in force.
@@ -113,13 +116,17 @@ export class BridgeNetwork {
         const { mac } = addresses;
         connect(b, rt, { link, bridge: index, pid, mac, hairpin: ports.length > 0, ...(mtu !== undefined && { mtu }) });
         b.sys('close', [rt]);
-        // `nf` stays open until the keeper ends. The kernel lets whoever closes such a socket wait until everything that was
-        // ever removed from the table is out of use (nft_rcv_nl_event): 5 to 20 ms after another container's end.
         if (publish.chosen.length > 0) b.report(boundPortsTag, publish.chosen, []);
         return { relays: publish.relays() };
       },
       container: (b) => configureContainer(b, addresses),
-      teardown: (b) => publish.withdraw(b),
+      teardown: (b) => {
+        b.group('network').doing('withdrawing published ports');
+        publish.withdraw(b);
+        // Named here, the socket stays open as long as the keeper. The kernel lets whoever closes one wait until all that was removed
+        // from any table just before is out of use (nft_rcv_nl_event), some 10 ms: neither the start nor the end is to take that long.
+        if (nf) b.sys('fcntl', [nf, F_GETFD, 0]);
+      },
       boundPorts: (registers = []) => publish.bound(registers),
     };
   }

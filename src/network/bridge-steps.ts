@@ -67,6 +67,9 @@ export function ensureBridge(b: PlanBuilder, rt: Value, bridge: string, pools: P
     // Containers must not be able to advertise themselves as the host's router (CVE-2020-13401).
     setNetSysctl(b, `ipv6/conf/${bridge}/accept_ra`, '0');
     setNetSysctl(b, `ipv6/conf/${bridge}/disable_ipv6`, '0');
+    // Nobody else on the bridge has its link-local address. Checking for that, whenever the first container comes, would keep the host
+    // from finding it for up to 2 s.
+    setNetSysctl(b, `ipv6/conf/${bridge}/accept_dad`, '0');
   }
   b.doing(`configuring the bridge ${bridge}`);
   sendBatch(b, rt, look, ask, { answer });

@@ -118,8 +118,6 @@ export class PublishSteps {
 
   /** In the keeper, when the container is gone: the rules first, then the sockets. */
   withdraw(b: PlanBuilder): void {
-    if (this.#publications.length === 0) return;
-    b.group('network').doing('withdrawing published ports');
     if (this.#undo) {
       const { nf, at, batch } = this.#undo;
       // ENOENT: somebody has flushed the rules.
