@@ -27,6 +27,7 @@ enum {
 	FAREWELL_MS = 600000, /* for clients that are slow to take the rest */
 	CONTROL_MS = 10000,   /* for the controller to say that it deals with the exit */
 	IDLE_MS = 500,
+	HUNG_UP_MS = 100,     /* between looks at a terminal that nobody has open */
 	BUSY_READ = 16 << 10, /* reads of less are worth waiting a moment for more */
 	BURST = 8,	      /* if there are so many in a millisecond */
 };
@@ -259,7 +260,12 @@ static bool read_output(struct keeper *k, int stream)
 	ssize_t n = read(k->output[stream], k->buffer, READ_SIZE);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	if (n <= 0) { /* a terminal whose last user has gone says EIO */
+	if (n < 0 && k->terminal && k->state < EXITED) {
+		/* EIO: nobody has the terminal open. Somebody may again: closing it would be the hang-up that ends the session. */
+		k->hung_up_until = now_milliseconds() + HUNG_UP_MS;
+		return false;
+	}
+	if (n <= 0) {
 		log_end(&k->log, stream);
 		if (k->terminal)
 			k->input = -1;
@@ -313,10 +319,17 @@ static int add(struct pollfd *p, struct slots *s, int fd, short events)
 	return s->count++;
 }
 
+static bool hung_up(struct keeper *k)
+{
+	if (k->hung_up_until && (k->state >= EXITED || now_milliseconds() >= k->hung_up_until))
+		k->hung_up_until = 0;
+	return k->hung_up_until != 0;
+}
+
 static struct slots fill_poll(struct keeper *k, struct pollfd *p)
 {
 	struct slots s = {0};
-	bool reads = k->state != WAITING && !clients_full(k);
+	bool reads = k->state != WAITING && !clients_full(k) && !hung_up(k);
 	bool writes = input_pending(k);
 	s.channel = add(p, &s, k->channel, POLLIN);
 	s.report = add(p, &s, k->report, POLLIN);
@@ -340,6 +353,8 @@ static int poll_timeout(struct keeper *k)
 	int timeout = clients_drop_stalled(k);
 	if (k->buffers_used && (timeout < 0 || timeout > IDLE_MS))
 		timeout = IDLE_MS;
+	if (hung_up(k) && (timeout < 0 || timeout > HUNG_UP_MS))
+		timeout = HUNG_UP_MS;
 	if (k->state >= EXITED) {
 		int64_t left = k->deadline - now_milliseconds();
 		left = left < 0 ? 0 : left;

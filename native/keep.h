@@ -93,6 +93,7 @@ struct keeper {
 	struct client *clients[MAX_CLIENTS];
 	uint32_t client_count;
 	uint32_t op_id;
+	int64_t hung_up_until; /* monotonic milliseconds */
 	bool acknowledged; /* a client deals with what the exit command would */
 	uint8_t *buffer;
 	bool buffers_used;

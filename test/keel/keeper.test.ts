@@ -361,6 +361,16 @@ describe('a terminal', () => {
     assert.equal(folder.log()[0]?.log, '31 91\r\n');
   });
 
+  test('may be closed by all and opened again', async () => {
+    using folder = new Folder();
+    const script = 't=$(tty); exec <&- >&- 2>&-; sleep 0.3; exec >$t; echo back; exit 4';
+    const kept = await keep(folder, script, { terminal: true });
+    await using attached = await attach(folder.socket, { stdout: true });
+    await kept.start();
+    assert.equal((await collect(attached)).out.toString(), 'back\r\n');
+    assert.equal(await attached.exit, 4);
+  });
+
   test('carries signals of its keys', async () => {
     using folder = new Folder();
     const kept = await keep(folder, 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.05; done', {
