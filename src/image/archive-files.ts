@@ -21,6 +21,7 @@ const maxIndexBytes = 16 << 20;
 /** Real archives have some hundred. */
 const maxEntries = 100_000;
 const maxPath = 1024;
+const maxPadding = 16 << 20;
 
 /**
  * What an image archive holds, by path: its documents parsed, every other file a blob in the store. Nothing of it is extracted to a path. The blobs are held
@@ -39,11 +40,23 @@ export class ArchiveFiles {
     hold: Hold,
     what: string,
   ): Promise<void> {
+    const chunks = plain[Symbol.asyncIterator]();
     let entries = 0;
-    for await (const item of readTar(plain, { what })) {
-      context.check(what);
-      if (++entries > maxEntries) throw new KeelsonError('corrupt', `${what}: has more than ${maxEntries} entries`);
-      await this.#take(context, backend, item, hold, what);
+    try {
+      const archive = { [Symbol.asyncIterator]: () => ({ next: async () => chunks.next() }) };
+      for await (const item of readTar(archive, { what })) {
+        context.check(what);
+        if (++entries > maxEntries) throw new KeelsonError('corrupt', `${what}: has more than ${maxEntries} entries`);
+        await this.#take(context, backend, item, hold, what);
+      }
+      // What follows the archive's end is padding; a compressed stream's own checksum comes after it, and who writes to us must not get a broken pipe.
+      for (let rest = 0; rest < maxPadding; ) {
+        const next = await chunks.next();
+        if (next.done) break;
+        rest += next.value.length;
+      }
+    } finally {
+      await chunks.return?.();
     }
   }
 

@@ -126,8 +126,10 @@ async function sendPieces(
         return;
       }
       if (!isTransient(error) || !(await again(context, options, ++failures, error))) throw error;
-      // What arrived before the line was cut need not be sent again.
-      sent = await received(context, location, options);
+      // What arrived before the line was cut need not be sent again, unless the registry has thrown it away: then all anew.
+      sent = await received(context, location, options).catch((lost: unknown) => {
+        throw isRefusal(lost) ? error : lost;
+      });
     }
   }
   location.searchParams.set('digest', blob.digest);

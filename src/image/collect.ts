@@ -1,6 +1,7 @@
 import { Context } from '../ground/context.ts';
 import type { Digest } from '../spec/digest.ts';
 import type { ImageBackend } from './image-backend.ts';
+import { neededBy, type Needs } from './needed-by.ts';
 
 export interface Collected {
   readonly chains: readonly Digest[];
@@ -18,10 +19,7 @@ const keepBlobsBytes = 10 * 2 ** 30;
  * Removes those of the candidates that neither an image nor a working process needs. Whatever is being worked with right now, or wanted by the time its
  * turn comes, stays.
  */
-export async function collect(
-  backend: ImageBackend,
-  candidates: { readonly chains: readonly Digest[]; readonly blobs: readonly Digest[] },
-): Promise<Collected> {
+export async function collect(backend: ImageBackend, candidates: Needs): Promise<Collected> {
   const { tables, leases, snapshotter, store } = backend;
   const doing = 'removing unused layers';
   const chains: Digest[] = [];
@@ -54,17 +52,25 @@ export async function collect(
 export async function collectAll(backend: ImageBackend, options: { all?: boolean } = {}): Promise<Collected> {
   const { tables, snapshotter, store } = backend;
   tables.held();
-  tables.db.immediate(() => {
-    for (const id of tables.hidden()) if (backend.users(id).length === 0) tables.delete(id);
-  });
+  const unused = tables.db.immediate(() =>
+    tables
+      .hidden()
+      .filter((id) => backend.users(id).length === 0)
+      .map((id) => {
+        const needs = neededBy(tables, id);
+        tables.delete(id);
+        return needs;
+      }),
+  );
+  for (const needs of unused) await collect(backend, needs);
   await snapshotter.sweep();
   const swept = await sweepUnfinished(backend, options.all ? 0 : keepBlobsMs);
   const needed = tables.blobsInUse();
-  const unused = (await store.list())
+  const spare = (await store.list())
     .filter(({ digest }) => !needed.has(digest))
     .toSorted((a, b) => b.modifiedAt - a.modifiedAt);
   let kept = 0;
-  const blobs = unused.filter(({ size, modifiedAt }) => {
+  const blobs = spare.filter(({ size, modifiedAt }) => {
     if (options.all || Date.now() - modifiedAt > keepBlobsMs || kept + size > keepBlobsBytes) return true;
     kept += size;
     return false;

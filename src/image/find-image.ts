@@ -39,5 +39,5 @@ function storedName(text: string): string {
 }
 
 function shown(text: string): string {
-  return /^[0-9a-f]{1,64}$/.test(text) || /[:@]/.test(text.slice(text.lastIndexOf('/') + 1)) ? text : `${text}:latest`;
+  return /^[0-9a-f]{64}$/.test(text) || /[:@]/.test(text.slice(text.lastIndexOf('/') + 1)) ? text : `${text}:latest`;
 }

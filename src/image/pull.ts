@@ -12,7 +12,7 @@ import { planLayers, prepareLayers, pullWords } from './prepare-layers.ts';
 import { recordImage } from './record-image.ts';
 import { familiarReference, formatReference, type Reference, repositoryOf } from './reference.ts';
 import { findRemoteImage, type RemoteImage } from './remote-image.ts';
-import { neededBy } from './remove-image.ts';
+import { neededBy } from './needed-by.ts';
 import type { Platform } from './types.ts';
 
 export interface PullOptions {

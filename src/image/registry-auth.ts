@@ -49,18 +49,15 @@ export class RegistryAuth {
     return `Bearer ${(await this.#token(context, challenge, from, scopes)).value}`;
   }
 
-  /** Takes in a 401. Returns whether another attempt can end otherwise. */
-  async learn(response: HttpResponse, scopes: readonly string[]): Promise<boolean> {
+  /** Takes in a 401 to a request with the Authorization `used`, so that `header` gives another one if there is any. */
+  async learn(response: HttpResponse, scopes: readonly string[], used: string | undefined): Promise<void> {
     const challenges = parseChallenges(response.headers['www-authenticate'] ?? '');
     const challenge = challenges.find(({ scheme }) => scheme === 'bearer') ?? challenges[0];
-    if (challenge === undefined) return false;
-    const isNew = this.#known?.challenge.scheme !== challenge.scheme;
+    if (challenge === undefined) return;
     this.#known = { challenge, from: response.url };
-    if (challenge.scheme === 'bearer') {
-      // A token that was good until now was withdrawn or expired early: one more try with a new one.
-      return this.#tokens.delete(keyOf(scopes)) || isNew;
-    }
-    return isNew && (await this.#credentials()) !== undefined;
+    // A token that was good until now was withdrawn or expired early; another request may have got a new one already.
+    const token = await this.#tokens.get(keyOf(scopes));
+    if (token && `Bearer ${token.value}` === used) this.#tokens.delete(keyOf(scopes));
   }
 
   /** Whether credentials are at hand, for the words of an error. */

@@ -130,17 +130,21 @@ export class RegistryClient {
   async #authorised(context: Context, request: RegistryRequest): Promise<HttpResponse> {
     const base = await this.#locate(context);
     const url = request.at instanceof URL ? request.at : new URL(`v2/${request.at}`, base);
+    // Credentials are for the registry alone: an upload's location may be elsewhere.
+    const own = url.origin === base.origin;
+    let authorization = own ? await this.#auth.header(context, request.scopes) : undefined;
     for (let tried = false; ; tried = true) {
-      // Credentials are for the registry alone: an upload's location may be elsewhere.
-      const authorization = url.origin === base.origin ? await this.#auth.header(context, request.scopes) : undefined;
       const response = await this.#http.request(context, {
         method: request.method,
         url,
         headers: { ...request.headers, ...(authorization !== undefined && { authorization }) },
         ...(request.body !== undefined && { body: request.body }),
       });
-      if (response.status !== 401 || tried || url.origin !== base.origin) return response;
-      if (!(await this.#auth.learn(response, request.scopes))) return response;
+      if (response.status !== 401 || tried || !own) return response;
+      await this.#auth.learn(response, request.scopes, authorization);
+      const next = await this.#auth.header(context, request.scopes);
+      if (next === undefined || next === authorization) return response;
+      authorization = next;
       response.body.resume();
     }
   }

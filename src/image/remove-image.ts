@@ -3,6 +3,7 @@ import { type Digest, shortDigest } from '../spec/digest.ts';
 import type { ImageTables } from '../store/images.ts';
 import { findImage } from './find-image.ts';
 import type { ImageBackend, ImageUser } from './image-backend.ts';
+import { neededBy, type Needs } from './needed-by.ts';
 import { familiarReference, parseReference, repositoryOf } from './reference.ts';
 import { collect, collectAll } from './collect.ts';
 
@@ -35,12 +36,6 @@ export async function removeImage(
   return removals;
 }
 
-/** What a deleted image no longer needs. */
-interface Gone {
-  readonly chains: readonly Digest[];
-  readonly blobs: readonly Digest[];
-}
-
 function removeByName(
   backend: ImageBackend,
   id: Digest,
@@ -48,7 +43,7 @@ function removeByName(
   names: readonly string[],
   force: boolean,
   removals: Removal[],
-): Gone | undefined {
+): Needs | undefined {
   const { tables } = backend;
   const users = backend.users(id);
   const [user] = users;
@@ -77,7 +72,7 @@ function removeById(
   names: readonly string[],
   force: boolean,
   removals: Removal[],
-): Gone {
+): Needs {
   const users = backend.users(id);
   const refuse = (can: string, why: string): never => {
     throw new KeelsonError('conflict', `conflict: unable to delete ${shortDigest(id)} (${can}) - ${why}`);
@@ -94,27 +89,13 @@ function removeById(
   return deleteImage(backend, id, users, removals);
 }
 
-function deleteImage(backend: ImageBackend, id: Digest, users: readonly ImageUser[], removals: Removal[]): Gone {
+function deleteImage(backend: ImageBackend, id: Digest, users: readonly ImageUser[], removals: Removal[]): Needs {
   const { tables } = backend;
   const gone = neededBy(tables, id);
   if (users.length > 0) tables.hide(id);
   else tables.delete(id);
   removals.push({ deleted: id });
   return gone;
-}
-
-/** Everything that an image needs, top layer first. */
-export function neededBy(tables: ImageTables, id: Digest): Gone {
-  const layers = tables.layers(id);
-  const manifest = tables.get(id)?.manifest;
-  return {
-    chains: layers.map(({ chainId }) => chainId).toReversed(),
-    blobs: [
-      id,
-      ...(manifest === undefined ? [] : [manifest]),
-      ...layers.flatMap(({ digest }) => [digest, ...tables.variants(digest)]),
-    ],
-  };
 }
 
 function untag(tables: ImageTables, name: string, removals: Removal[]): void {

@@ -26,6 +26,8 @@ export interface UnpackOptions {
   readonly privileges?: 'full' | 'lenient';
   /** `caller`: entries belong to who unpacks, whatever the archive says. */
   readonly owners?: 'archive' | 'caller';
+  /** Begins messages; "unpacking" where absent. */
+  readonly doing?: string;
   /** Refuse to put a directory in the place of something else, or the reverse. */
   readonly keepKind?: boolean;
 }
@@ -64,7 +66,7 @@ export async function unpackTar(
   fed.catch((error: unknown) => channel.abandon(error));
   const [feeding, running] = await Promise.allSettled([fed, ran]);
   if (feeding.status === 'rejected' && feeding.reason instanceof SourceError) throw feeding.reason.cause;
-  if (running.status === 'rejected') throw asArchiveError(running.reason);
+  if (running.status === 'rejected') throw asArchiveError(running.reason, options.doing ?? 'unpacking');
   if (feeding.status === 'rejected') throw feeding.reason;
   return parseAnswer(feeding.value);
 }
@@ -76,7 +78,7 @@ export function unpackPlan(channel: Pick<StreamChannel, 'connectSteps'>, options
   const place: Place = typeof options.into === 'string' ? { kind: 'directory', path: options.into } : options.into;
   const { at, ids } = options;
   sandboxed(b, { place, ids, capabilities: makingCapabilities, ...(at !== undefined && { at }) }, (inside) => {
-    b.group('unpack').doing('unpacking');
+    b.group('unpack').doing(options.doing ?? 'unpacking');
     b.unpack(socket, inside, flagsOf(options));
   });
   return b.build();
@@ -171,8 +173,8 @@ function parseAnswer(answer: Buffer): Unpacked {
 }
 
 /** keel says EBADMSG where the archive is at fault. */
-function asArchiveError(error: unknown): unknown {
+function asArchiveError(error: unknown, doing: string): unknown {
   if (!isKeelsonError(error) || error.details.errno !== 'EBADMSG') return error;
   const text = error.message.slice(error.message.indexOf('EBADMSG')).replace(/^EBADMSG[^:]*: /, '');
-  return new KeelsonError('corrupt', `unpacking: ${text}`, { cause: error });
+  return new KeelsonError('corrupt', `${doing}: ${text}`, { cause: error });
 }

@@ -139,6 +139,11 @@ export class ImageTables {
     return row && revive(row);
   }
 
+  /** Also of an image that is removed but in use. */
+  manifestOf(id: string): Digest | undefined {
+    return this.db.get<{ manifest: Digest }>('SELECT manifest FROM images WHERE id = ?', id)?.manifest;
+  }
+
   /** Newest first. */
   all(): ImageRow[] {
     const rows = this.db.all<StoredImage>(

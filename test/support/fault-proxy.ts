@@ -17,6 +17,8 @@ export interface Fault {
   readonly rewrite?: (body: Buffer) => Uint8Array;
   /** Headers over those of the registry. */
   readonly setHeaders?: Readonly<Record<string, string>>;
+  /** Pass on half of the request's body, then close the line without an answer. */
+  readonly drop?: boolean;
   /** Milliseconds before anything happens. */
   readonly delay?: number;
 }
@@ -74,6 +76,10 @@ function serve(incoming: IncomingMessage, outgoing: ServerResponse, target: numb
     return;
   }
   const headers = { ...incoming.headers };
+  if (fault.drop) {
+    dropped(incoming, outgoing, target);
+    return;
+  }
   if (fault.ignoreRange) delete headers.range;
   const { method, url } = incoming;
   const upstream = request({ host: '127.0.0.1', port: target, method, path: url, headers }, (answer) => {
@@ -107,4 +113,23 @@ function serve(incoming: IncomingMessage, outgoing: ServerResponse, target: numb
   upstream.on('error', () => outgoing.destroy());
   outgoing.on('close', () => upstream.destroy());
   incoming.pipe(upstream);
+}
+
+function dropped(incoming: IncomingMessage, outgoing: ServerResponse, target: number): void {
+  const { method, url: path, headers } = incoming;
+  const half = Number(headers['content-length'] ?? 0) / 2;
+  const upstream = request({ host: '127.0.0.1', port: target, method, path, headers });
+  upstream.on('error', () => {});
+  let passed = 0;
+  const end = (): void => {
+    incoming.destroy();
+    outgoing.destroy();
+    upstream.destroy();
+  };
+  if (half === 0) end();
+  incoming.on('data', (chunk: Buffer) => {
+    passed += chunk.length;
+    upstream.write(chunk);
+    if (passed >= half) end();
+  });
 }
