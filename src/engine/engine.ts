@@ -12,6 +12,7 @@ import { openStore } from '../store/store.ts';
 import { Trash } from '../store/trash.ts';
 import { copyFrom, copyTo, exportContainer, statPath } from './archive.ts';
 import { attach } from './attach.ts';
+import { Background } from './background.ts';
 import { commit, type CommitOptions } from './commit.ts';
 import { create } from './create.ts';
 import { diff } from './diff.ts';
@@ -28,7 +29,7 @@ import { prune, type Pruned } from './prune.ts';
 import { reconcile } from './reconcile.ts';
 import { Records } from './record.ts';
 import { remove, rename } from './remove.ts';
-import { exited } from './restart-when-due.ts';
+import { exited, restartWhenDue } from './restart-when-due.ts';
 import type { StartOptions } from './run.ts';
 import { start } from './start.ts';
 import { stats } from './stats.ts';
@@ -55,9 +56,11 @@ export class Engine implements t.EngineApi {
   readonly images: Images;
   readonly volumes: Volumes;
   readonly #parts: Parts;
+  readonly #background: Background;
 
-  private constructor(parts: Parts, images: Images) {
+  private constructor(parts: Parts, images: Images, background: Background) {
     this.#parts = parts;
+    this.#background = background;
     this.images = images;
     this.volumes = parts.volumes;
   }
@@ -78,13 +81,15 @@ export class Engine implements t.EngineApi {
       ...{ keel, arch: facts.arch },
       filesOf: (reference) => containerPaths(paths, records.find(reference).id),
     });
+    const background = new Background();
     const parts: Parts = {
       ...{ paths, db, leases, trash, records, events, keel, facts, network, resident },
       volumes: new Volumes({ db, events, leases, trash, paths }),
       images: new ImageRoots(images, trash, paths),
       exitCommand: options.exitCommand ?? defaultExitCommand(paths),
+      restartLater: (id) => background.run(async (context) => restartWhenDue(parts, context, id)),
     };
-    return new Engine(parts, images);
+    return new Engine(parts, images, background);
   }
 
   async create(context: Context, config: t.ContainerConfig): Promise<{ id: string; warnings: readonly string[] }> {
@@ -236,6 +241,7 @@ export class Engine implements t.EngineApi {
 
   /** Ends what this process has started for itself. Containers live on. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#background.close();
     this.images[Symbol.dispose]();
     await this.#parts.keel.close();
     this.#parts.db.close();

@@ -82,6 +82,8 @@ export interface Parts {
   readonly exitCommand: readonly string[];
   /** This process stays: it deals with exits itself, as long as it lives. */
   readonly resident: boolean;
+  /** In a resident process: sees to it that the container is started again when that is due. */
+  restartLater(id: string): void;
 }
 
 /** A container's places on disk. Those below the run directory don't survive a reboot. */

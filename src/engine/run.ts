@@ -100,6 +100,7 @@ export class Run {
       this.#connection,
       async (exitCode) => {
         const settled = await settle(parts, new Context({ trace: this.#context.trace }), record.id);
+        if (control && settled?.state === 'restarting') parts.restartLater(record.id);
         return exitCode ?? settled?.exitCode ?? 137;
       },
       { control },
