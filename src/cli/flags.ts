@@ -25,6 +25,9 @@ export type FlagTable = Readonly<Record<string, Flag<unknown>>>;
 
 export type FlagValues<F extends FlagTable> = { readonly [K in keyof F]: F[K] extends Flag<infer T> ? T : never };
 
+/** The table whose values are those of an interface. */
+export type FlagsFor<V> = { readonly [K in keyof V]: Flag<V[K]> };
+
 interface FlagOptions {
   readonly short?: string;
   readonly hidden?: boolean;

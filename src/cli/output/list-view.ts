@@ -1,10 +1,21 @@
-import { KeelsonError } from '../../ground/errors.ts';
+import { KeelsonError, messageOf } from '../../ground/errors.ts';
 import { type Functions, builtins } from '../template/functions.ts';
 import { headerFunctions } from '../template/docker-functions.ts';
 import { TemplateError, type Template } from '../template/parser.ts';
 import { executeTemplate, parseTemplate } from '../template/template.ts';
 import { View } from '../template/values.ts';
 import { alignTable } from './table.ts';
+
+export const formatHelp = `Format output using a custom template:
+'table':            Print output in table format with column headers (default)
+'table TEMPLATE':   Print output in table format using the given Go template
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template`;
+
+/** The same for documents, which have no table. */
+export const documentFormatHelp = `Format output using a custom template:
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template`;
 
 /** How rows are printed: docker's `--format`. */
 export interface ListFormat {
@@ -28,6 +39,37 @@ export function resolveFormat({ format, table }: ListFormat): { readonly text: s
   const asTable = isTable(chosen);
   const text = (asTable ? chosen.slice('table'.length) : chosen).trim();
   return { text: text.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), isTable: asTable };
+}
+
+/**
+ * Whether a template of the user's looks at a field that is costly to fill. Throws in docker's words when there is something wrong
+ * with the template, before anything has been asked of the engine.
+ */
+export function wantsField(format: string, name: string, headers: Readonly<Record<string, string>>): boolean {
+  if (['', 'table', 'json'].includes(format)) return false;
+  let wanted = false;
+  const fields = Object.keys(headers).map((field): [string, () => unknown] => [
+    field,
+    () => {
+      if (field === name) wanted = true;
+      return '';
+    },
+  ]);
+  const probe = new View('*formatter.ContainerContext', Object.fromEntries(fields), {
+    Label: (label) => label.slice(0, 0),
+  });
+  let template: Template;
+  try {
+    template = parseTemplate(format);
+  } catch (error) {
+    throw new KeelsonError('invalid-argument', `failed to parse template: ${messageOf(error)}`, { cause: error });
+  }
+  try {
+    executeTemplate(template, probe);
+  } catch (error) {
+    throw new KeelsonError('invalid-argument', `failed to execute template: ${messageOf(error)}`, { cause: error });
+  }
+  return wanted;
 }
 
 /** Heading of a column that a method with an argument fills: `{{.Label "com.example.some-name"}}` is headed `some name`. */

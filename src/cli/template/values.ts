@@ -129,22 +129,27 @@ export function fieldNames(value: unknown): readonly string[] {
 }
 
 /** Go's field names where the JSON name, which the document uses, is spelled differently. */
-const goNames: Readonly<Record<string, string>> = {
-  ID: 'Id',
-  OS: 'Os',
-  OSVersion: 'OsVersion',
-  HostIP: 'HostIp',
-  DNS: 'Dns',
-  DNSOptions: 'DnsOptions',
-  DNSSearch: 'DnsSearch',
-  NanoCPUs: 'NanoCpus',
-  CPUShares: 'CpuShares',
-  CPUPeriod: 'CpuPeriod',
-  CPUQuota: 'CpuQuota',
-  CPURealtimePeriod: 'CpuRealtimePeriod',
-  CPURealtimeRuntime: 'CpuRealtimeRuntime',
-  CPUCount: 'CpuCount',
-  CPUPercent: 'CpuPercent',
+const goNames: Readonly<Record<string, readonly string[]>> = {
+  ID: ['Id', 'id'],
+  OS: ['Os'],
+  OSVersion: ['OsVersion'],
+  HostIP: ['HostIp'],
+  DNS: ['Dns'],
+  DNSOptions: ['DnsOptions'],
+  DNSSearch: ['DnsSearch'],
+  NanoCPUs: ['NanoCpus'],
+  CPUShares: ['CpuShares'],
+  CPUPeriod: ['CpuPeriod'],
+  CPUQuota: ['CpuQuota'],
+  CPURealtimePeriod: ['CpuRealtimePeriod'],
+  CPURealtimeRuntime: ['CpuRealtimeRuntime'],
+  CPUCount: ['CpuCount'],
+  CPUPercent: ['CpuPercent'],
+  Status: ['status'],
+  From: ['from'],
+  Scope: ['scope'],
+  Time: ['time'],
+  TimeNano: ['timeNano'],
 };
 
 /** A field of a struct; undefined when there is none of that name. */
@@ -155,8 +160,8 @@ export function field(value: object, name: string): { readonly value: unknown } 
   }
   const fields = value as Record<string, unknown>;
   if (Object.hasOwn(fields, name)) return { value: fields[name] ?? nilPointer };
-  const known = Object.hasOwn(goNames, name) ? goNames[name] : undefined;
-  return known !== undefined && Object.hasOwn(fields, known) ? { value: fields[known] ?? nilPointer } : undefined;
+  const known = Object.hasOwn(goNames, name) ? goNames[name]?.find((other) => Object.hasOwn(fields, other)) : undefined;
+  return known === undefined ? undefined : { value: fields[known] ?? nilPointer };
 }
 
 /** Go's notion of truth: neither zero nor empty. */

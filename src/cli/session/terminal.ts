@@ -1,0 +1,37 @@
+import type { Cli } from '../cli.ts';
+import { Exit } from '../failure.ts';
+import { ReadStream, WriteStream, isatty } from 'node:tty';
+
+/** The terminal this process was started from, as a session with a container's terminal needs it. */
+export const standardInputIsTerminal: boolean = isatty(0);
+
+/** The size of the terminal behind standard output, error or input; undefined when there is none. */
+export function terminalSize(): { readonly columns: number; readonly rows: number } | undefined {
+  const fd = [1, 2, 0].find((candidate) => isatty(candidate));
+  if (fd === undefined) return undefined;
+  const [columns, rows] = new WriteStream(fd).getWindowSize();
+  return { columns, rows };
+}
+
+/** Columns to draw within; 80 where nobody knows. */
+export function terminalColumns(): number {
+  return terminalSize()?.columns ?? 80;
+}
+
+/** Keys go to the container as they are typed, until `restore`. */
+export function rawMode(input: ReadStream): { restore(): void } {
+  input.setRawMode(true);
+  const restore = (): void => {
+    process.off('exit', restore);
+    input.setRawMode(false);
+  };
+  process.on('exit', restore);
+  return { restore };
+}
+
+/** Ends the command when a container's terminal would have no terminal's keys to read. */
+export function checkTerminal(cli: Cli, options: { readonly stdin: boolean; readonly tty: boolean }): void {
+  if (!options.stdin || !options.tty || standardInputIsTerminal) return;
+  cli.stderr.line('the input device is not a TTY');
+  throw new Exit(1);
+}
