@@ -4,9 +4,10 @@
  * packets to it by the rules of ruleset.ts. What those don't reach, TCP to [::1] above all, comes to the socket itself and is relayed by the
  * keeper; and so is everything while somebody has flushed the rules.
  */
+import { forgetConnections } from '../kernel/conntrack.ts';
 import { SOCK_CLOEXEC, SOCK_STREAM } from '../kernel/constants.ts';
-import { AF_INET, AF_INET6, formatIp, tryParseIp } from '../kernel/ip-address.ts';
-import type { Batch } from '../kernel/netlink.ts';
+import { AF_INET, AF_INET6, familyOf, formatIp, tryParseIp } from '../kernel/ip-address.ts';
+import { encodeBatch, type Batch } from '../kernel/netlink.ts';
 import type { Table } from '../kernel/nftables.ts';
 import type { BlobRef, Keep, Label, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
@@ -17,6 +18,7 @@ import type { Addresses, PortSpec } from './types.ts';
 const SOCK_DGRAM = 2;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const IPPROTO_UDP = 17;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 /** So many listening sockets a keeper can serve (native/keep.h). The others only hold their port. */
@@ -114,6 +116,7 @@ export class PublishSteps {
     }
     b.netlink(nf, at, add.bytes.length, add.acks);
     b.place(done);
+    forget(b, nf, forwardings, ports);
   }
 
   /** In the keeper, when the container is gone: the rules first, then the sockets. */
@@ -200,6 +203,23 @@ export class PublishSteps {
       ),
     );
   }
+}
+
+/**
+ * A UDP client that goes on asking from one port is one connection, which keeps the translation it began with: none, or the one to a
+ * container that is gone. Forgotten, it is translated anew. Older kernels can't, and clients have to pause for 30 s.
+ */
+function forget(b: PlanBuilder, nf: Reg, forwardings: readonly Forwarding[], ports: Record<string, Reg>): void {
+  const udp = forwardings.filter(({ protocol }) => protocol === 'udp');
+  if (udp.length === 0) return;
+  b.doing('forgetting connections to published UDP ports');
+  const batch = encodeBatch(
+    udp.map(({ containerIp, hostPort }) => forgetConnections(familyOf(containerIp), IPPROTO_UDP, hostPort)),
+  );
+  const at = batchBlob(b, batch, `delconntrack ${describe(udp)}`);
+  const used = Object.entries(ports).filter(([name]) => batch.slots.some((slot) => slot.name === name));
+  fillSlots(b, at, batch, Object.fromEntries(used), 2);
+  b.netlink(nf, at, batch.bytes.length, batch.acks, { on: { any: 'continue' } });
 }
 
 function describe(forwardings: readonly Forwarding[]): string {

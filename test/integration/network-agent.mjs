@@ -28,7 +28,7 @@ for (const port of ports.map(Number)) {
 
 await Promise.all(listening);
 
-function call({ protocol, host, port, timeoutMs = 1500 }) {
+function call({ protocol, host, port, from, timeoutMs = 1500 }) {
   return new Promise((resolve) => {
     const end = (text) => {
       clearTimeout(timer);
@@ -46,8 +46,9 @@ function call({ protocol, host, port, timeoutMs = 1500 }) {
       socket.setEncoding('utf8').on('data', (chunk) => (text += chunk));
       socket.on('end', () => end(text));
     } else {
-      socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+      socket = createSocket(host.includes(':') ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' });
       socket.on('message', (message) => end(message.toString()));
+      if (from !== undefined) socket.bind(from);
       socket.connect(port, host, (error) => (error ? end(error.code) : socket.send('hello')));
     }
     socket.on('error', (error) => end(error.code));

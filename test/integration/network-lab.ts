@@ -45,11 +45,11 @@ export class Agent {
     return this;
   }
 
-  /** What the other side answers ("c1 sees 10.77.0.1"), or the errno. */
-  async call(protocol: 'tcp' | 'udp', host: string, port: number): Promise<string> {
+  /** What the other side answers ("c1 sees 10.77.0.1"), or the errno. `from`: the port to call from, for UDP. */
+  async call(protocol: 'tcp' | 'udp', host: string, port: number, from?: number): Promise<string> {
     const socket = createConnection(this.#control);
     socket.setEncoding('utf8');
-    socket.write(`${JSON.stringify({ protocol, host, port })}\n`);
+    socket.write(`${JSON.stringify({ protocol, host, port, from })}\n`);
     let text = '';
     for await (const chunk of socket as AsyncIterable<string>) text += chunk;
     return JSON.parse(text) as string;

@@ -156,6 +156,16 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
     }
   });
 
+  test('a UDP client that goes on calling from one port finds each new container', async () => {
+    const calls = () =>
+      Promise.all([hostAddress, hostAddress6].map(async (to) => lab.neighbour.call('udp', to, 8080, 40_000)));
+    await calls();
+    for (const name of ['c1', 'c2']) {
+      await using _container = await lab.start(name, [dns]);
+      assert.deepEqual(await calls(), [`${name} sees ${neighbourAddress}`, `${name} sees ${neighbourAddress6}`]);
+    }
+  });
+
   test('a port of one address is published there alone', async () => {
     await using container = await lab.start('c1', [
       { ...web, hostIp: '127.0.0.1' },
