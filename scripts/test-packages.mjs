@@ -21,7 +21,7 @@ const packages = {
     'zstd',
   ],
   sanitizers: ['clang', 'libclang-rt-14-dev'],
-  machine: ['busybox-static', 'e2fsprogs', 'qemu-system-x86', 'uidmap'],
+  machine: ['busybox-static', 'e2fsprogs', 'iproute2', 'nftables', 'qemu-system-x86', 'uidmap'],
 };
 
 function missing(names) {

@@ -1,13 +1,13 @@
 /** The machine's two disks: the system, cached, and what is to be tested, made anew each time. */
 import { chmod, chown, copyFile, cp, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import type { Kernel } from './kernel.ts';
 import { cache, checkout, output } from './parts.ts';
 
-const baseVersion = 1;
+const baseVersion = 2;
 
-/** busybox, Node, the kernel's modules, newuidmap, and a user `mate` with subordinate ids: an ext4 image. */
+/** busybox, Node, the kernel's modules, newuidmap, ip, nft, and a user `mate` with subordinate ids: an ext4 image. */
 export async function systemDisk(kernel: Kernel): Promise<string> {
   const disk = join(cache, `system-${baseVersion}-${kernel.release}-node-${process.version}.ext4`);
   if (await exists(disk)) return disk;
@@ -22,8 +22,10 @@ export async function systemDisk(kernel: Kernel): Promise<string> {
     if (applet !== 'busybox') await symlink('/bin/busybox', join(tree, 'bin', applet));
   }
   await symlink('/bin/busybox', join(tree, 'sbin/modprobe'));
-  for (const program of [process.execPath, '/usr/bin/newuidmap', '/usr/bin/newgidmap']) {
-    const name = program === process.execPath ? 'node' : program.slice('/usr/bin/'.length);
+  // ip and nft are the leak check's.
+  const programs = ['/usr/bin/newuidmap', '/usr/bin/newgidmap', '/usr/sbin/ip', '/usr/sbin/nft'];
+  for (const program of [process.execPath, ...programs]) {
+    const name = program === process.execPath ? 'node' : basename(program);
     await copyFile(program, join(tree, 'usr/bin', name));
     for (const library of await librariesOf(program)) {
       await mkdir(dirname(join(tree, library)), { recursive: true });

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { GuestResult } from './guest/reporter.ts';
 import { runInMachine } from './machine.ts';
+
+/** Has the stack of the failure inside, where it matters. */
+class GuestFailure extends Error {
+  constructor(result: GuestResult) {
+    super(result.name);
+    this.stack = `${result.text}\n(${result.seconds.toFixed(1)} s inside the machine)`;
+  }
+}
 
 test('on a machine with cgroup v2', async (t) => {
   const run = await runInMachine({ timeoutMs: 12 * 60_000 });
@@ -8,7 +17,7 @@ test('on a machine with cgroup v2', async (t) => {
   for (const result of run.results) {
     await t.test(result.name, (inner) => {
       if (result.outcome === 'skipped') inner.skip(result.text);
-      assert.notEqual(result.outcome, 'failed', `${result.text}\n(${result.seconds.toFixed(1)} s inside the machine)`);
+      if (result.outcome === 'failed') throw new GuestFailure(result);
     });
   }
   const failed = run.results.some((result) => result.outcome === 'failed');

@@ -43,7 +43,7 @@ export async function runInMachine(options: { timeoutMs: number }): Promise<Mach
     const failure = await untilExit('qemu-system-x86_64', args, options.timeoutMs);
     const console = await readFile(path('console'), 'utf8').catch(() => '');
     const lines = (await readFile(path('results'), 'utf8').catch(() => '')).split('\n').filter((line) => line.trim());
-    const results = lines.map((line) => JSON.parse(line) as GuestResult);
+    const results = lines.filter((line) => line.startsWith('{"name"')).map((line) => JSON.parse(line) as GuestResult);
     return { release: kernel.release, results, console, ...(failure === undefined ? {} : { failure }) };
   } finally {
     await rm(folder, { recursive: true, force: true });

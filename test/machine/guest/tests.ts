@@ -1,3 +1,6 @@
 /** Everything that runs inside the machine: one bundle, one start of Node. */
 import './cgroup.ts';
 import './cgroup-drivers.ts';
+import './lifecycle.ts';
+import './limits.ts';
+import './network.ts';
