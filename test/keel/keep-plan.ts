@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { O_CLOEXEC } from '../../src/kernel/constants.ts';
+import type { Kept } from '../../src/kernel/keel.ts';
 import type { Keep, Plan, Reg } from '../../src/kernel/plan.ts';
 import { PlanBuilder } from '../../src/kernel/plan-builder.ts';
 import { hostArch } from '../../src/kernel/syscalls.ts';
@@ -100,6 +101,7 @@ export interface ExitRecord {
 export class Folder implements Disposable {
   readonly path: string = mkdtempSync(join(tmpdir(), 'keelson-keep-'));
   readonly socket: string = join(this.path, 'socket');
+  readonly #kept: Kept[] = [];
 
   record(): ExitRecord {
     return JSON.parse(readFileSync(join(this.path, 'exit'), 'utf8')) as ExitRecord;
@@ -110,8 +112,30 @@ export class Folder implements Disposable {
     return lines.filter((l) => l !== '').map((l) => JSON.parse(l) as { log: string; stream: string; time: string });
   }
 
+  /** What `keel.keep` gave, to be ended with the test if it hasn't by itself. */
+  async track(kept: Promise<Kept>): Promise<Kept> {
+    this.#kept.push(await kept);
+    return kept;
+  }
+
   [Symbol.dispose](): void {
+    for (const { pid, keeperPid } of this.#kept) {
+      if (parentOf(pid) === keeperPid) process.kill(pid, 'SIGKILL');
+      const end = Date.now() + 5000;
+      while (existsSync(`/proc/${keeperPid}`) && Date.now() < end) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      }
+    }
     rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+/** 0 for a process that isn't there. */
+export function parentOf(pid: number): number {
+  try {
+    return Number(/PPid:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  } catch {
+    return 0;
   }
 }
 

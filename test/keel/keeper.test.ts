@@ -7,7 +7,7 @@ import { after, describe, test } from 'node:test';
 import { isKeelsonError } from '../../src/ground/errors.ts';
 import { Keel, type Kept } from '../../src/kernel/keel.ts';
 import { attach, kill, type KeeperAttachment, reopenLog, status, waitExit } from '../../src/kernel/keeper.ts';
-import { Folder, type KeepOptions, keepPlan, until } from './keep-plan.ts';
+import { Folder, type KeepOptions, keepPlan, parentOf, until } from './keep-plan.ts';
 
 const keel = Keel.spawn();
 after(() => keel.close());
@@ -15,7 +15,7 @@ after(() => keel.close());
 type Options = Omit<KeepOptions, 'argv' | 'folder'>;
 
 async function keep(folder: Folder, script: string, options: Options = {}): Promise<Kept> {
-  return keel.keep(keepPlan({ argv: ['/bin/sh', '-c', script], folder: folder.path, ...options }));
+  return folder.track(keel.keep(keepPlan({ argv: ['/bin/sh', '-c', script], folder: folder.path, ...options })));
 }
 
 /** Runs to the end: what came out, and the exit code. */
@@ -100,7 +100,7 @@ describe('a kept process', () => {
       folder: folder.path,
       exitPlan: (b) => b.sys('mkdirat', [-100, marker, 0o700]),
     });
-    const kept = await keel.keep(plan);
+    const kept = await folder.track(keel.keep(plan));
     await using attached = await attach(folder.socket, { stdout: true });
     await assert.rejects(kept.start(), (error) => {
       return isKeelsonError(error, 'command-not-found') && error.message.startsWith('executing: execve: ENOENT');
@@ -413,7 +413,7 @@ describe('control', () => {
     using folder = new Folder();
     const long = join(folder.path, 'd'.repeat(120), 'e'.repeat(120));
     mkdirSync(long, { recursive: true });
-    const kept = await keel.keep(keepPlan({ argv: ['/bin/sh', '-c', 'exit 3'], folder: long }));
+    const kept = await folder.track(keel.keep(keepPlan({ argv: ['/bin/sh', '-c', 'exit 3'], folder: long })));
     const exit = waitExit(join(long, 'socket'));
     await until('connected', () => status(join(long, 'socket')).then(() => true));
     await kept.start();
@@ -622,8 +622,8 @@ describe('survival', () => {
   test('the zygote killed, the container goes on, and its end is recorded', async () => {
     using folder = new Folder();
     const own = Keel.spawn();
-    const kept = await own.keep(
-      keepPlan({ argv: ['/bin/sh', '-c', 'read x; echo $x; exit 3'], folder: folder.path, stdin: true }),
+    const kept = await folder.track(
+      own.keep(keepPlan({ argv: ['/bin/sh', '-c', 'read x; echo $x; exit 3'], folder: folder.path, stdin: true })),
     );
     await kept.start();
     process.kill(parentOf(kept.keeperPid), 'SIGKILL');
@@ -640,12 +640,14 @@ describe('survival', () => {
     using folder = new Folder();
     const marker = join(folder.path, 'undone');
     const own = Keel.spawn();
-    const kept = await own.keep(
-      keepPlan({
-        argv: ['/bin/true'],
-        folder: folder.path,
-        exitPlan: (b) => b.sys('mkdirat', [-100, marker, 0o700]),
-      }),
+    const kept = await folder.track(
+      own.keep(
+        keepPlan({
+          argv: ['/bin/true'],
+          folder: folder.path,
+          exitPlan: (b) => b.sys('mkdirat', [-100, marker, 0o700]),
+        }),
+      ),
     );
     process.kill(parentOf(kept.keeperPid), 'SIGKILL');
     await until('both are gone', () => gone(kept.keeperPid) && gone(kept.pid));
@@ -676,6 +678,7 @@ describe('survival', () => {
     await using attached = await attach(folder.socket, { stdin: true });
     attached.closeStdin();
     assert.equal(await attached.exit, 8);
+    await attached.closed;
   });
 
   test('the keeper killed before the start, the process goes with it', async () => {
@@ -716,22 +719,24 @@ describe('relays', () => {
     bound.writeUInt16LE(10, 0);
     bound[23] = 1; // ::1
     let port = 0;
-    const kept = await keel.keep(
-      keepPlan({
-        argv: ['/bin/sh', '-c', 'read x'],
-        folder: folder.path,
-        stdin: true,
-        relays(b) {
-          const listen = b.sys('socket', [10, 1 | 0o2000000, 0]);
-          b.sys('bind', [listen, b.blob(bound), 28]);
-          b.sys('listen', [listen, 64]);
-          const name = b.blob(28);
-          b.sys('getsockname', [listen, name, b.blob(Buffer.from([28, 0, 0, 0]))]);
-          b.report(1, [], [name]);
-          return [{ listen, to }];
-        },
-      }),
-      { onReport: (m) => (port = m.blobs[0]?.readUInt16BE(2) ?? 0) },
+    const kept = await folder.track(
+      keel.keep(
+        keepPlan({
+          argv: ['/bin/sh', '-c', 'read x'],
+          folder: folder.path,
+          stdin: true,
+          relays(b) {
+            const listen = b.sys('socket', [10, 1 | 0o2000000, 0]);
+            b.sys('bind', [listen, b.blob(bound), 28]);
+            b.sys('listen', [listen, 64]);
+            const name = b.blob(28);
+            b.sys('getsockname', [listen, name, b.blob(Buffer.from([28, 0, 0, 0]))]);
+            b.report(1, [], [name]);
+            return [{ listen, to }];
+          },
+        }),
+        { onReport: (m) => (port = m.blobs[0]?.readUInt16BE(2) ?? 0) },
+      ),
     );
     await kept.start();
     const exchange = async (size: number): Promise<void> => {
@@ -771,10 +776,6 @@ describe('its price', () => {
     await until('it ends', () => gone(kept.keeperPid));
   });
 });
-
-function parentOf(pid: number): number {
-  return Number(/PPid:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-}
 
 function memory(pid: number): Record<'Rss' | 'Pss' | 'Pss_Anon', number> {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
