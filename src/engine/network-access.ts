@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Context } from '../ground/context.ts';
 import type { Keel } from '../kernel/keel.ts';
 import type { Plan } from '../kernel/plan.ts';
-import type { BridgeNetwork } from '../network/bridge-network.ts';
+import type { Attachment, BridgeNetwork } from '../network/bridge-network.ts';
 import { configureLoopback } from '../network/bridge-steps.ts';
 import { hostsFile } from '../network/hosts-file.ts';
 import { hostResolvConf, resolvConf } from '../network/resolv-conf.ts';
@@ -38,18 +38,14 @@ export class NetworkModes implements NetworkAccess {
     const { config } = record.spec;
     const mode = config.network ?? 'bridge';
     if (mode !== 'bridge') return this.preview(record);
-    const attachment = this.#bridge.attach(record.id, publishedPorts(config));
-    return {
-      steps: attachment,
-      network: (bound) => ({ mode, ...attachment.addresses, ports: attachment.boundPorts(bound) }),
-      ...files(record, { mode, ...attachment.addresses }, undefined),
-    };
+    return attached(record, this.#bridge.attach(record.id, publishedPorts(config)));
   }
 
   preview(record: Subject): Attached {
-    const mode = record.spec.config.network ?? 'bridge';
-    const network: ContainerNetwork =
-      mode === 'bridge' ? { mode, ...none, ...this.#bridge.preview() } : { mode, ...none };
+    const { config } = record.spec;
+    const mode = config.network ?? 'bridge';
+    if (mode === 'bridge') return attached(record, this.#bridge.rehearse(publishedPorts(config)));
+    const network: ContainerNetwork = { mode, ...none };
     return {
       steps: mode === 'none' ? { container: configureLoopback } : {},
       network: () => network,
@@ -64,6 +60,15 @@ export class NetworkModes implements NetworkAccess {
   async cleanUp(context: Context, id: string): Promise<void> {
     if (this.#bridge.holders().includes(id)) await this.#bridge.reclaim(context, this.#keel, this.#arch, [id]);
   }
+}
+
+function attached(record: Subject, attachment: Attachment): Attached {
+  const mode = 'bridge';
+  return {
+    steps: attachment,
+    network: (bound) => ({ mode, ...attachment.addresses, ports: attachment.boundPorts(bound) }),
+    ...files(record, { mode, ...attachment.addresses }, undefined),
+  };
 }
 
 /** What `-p` names, and with `-P` every exposed port that it doesn't. */

@@ -11,7 +11,9 @@ import { tarEnd } from './tar-header.ts';
 export interface PackOptions {
   /** A directory of the host, or a place (see Place). */
   readonly from: string | Place;
-  /** The file or directory of it to be packed: a path without symbolic links, beneath the top. All of it where absent. */
+  /** A directory of the place to start from, found as a process inside would find it; its top where absent. */
+  readonly at?: string;
+  /** The file or directory to be packed: a path without symbolic links, beneath that. All of it where absent. */
   readonly path?: string;
   /** What `path` is called in the archive; where absent or empty, only what is in the directory is packed, under its own names. */
   readonly name?: string;
@@ -58,12 +60,12 @@ export async function* packTree(keel: Keel, options: PackOptions, context: Conte
 
 export function packPlan(channel: Pick<StreamChannel, 'connectSteps'>, options: PackOptions): Plan {
   const b = new PlanBuilder(hostArch());
-  const { ids, overlay, path = '', name = '' } = options;
+  const { at, ids, overlay, path = '', name = '' } = options;
   b.group('pack').doing('connecting to the stream');
   const socket = channel.connectSteps(b);
   const place: Place = typeof options.from === 'string' ? { kind: 'directory', path: options.from } : options.from;
   const capabilities = overlay ? markReadingCapabilities : readingCapabilities;
-  sandboxed(b, { place, ids, capabilities }, (root) => {
+  sandboxed(b, { place, ids, capabilities, ...(at !== undefined && { at }) }, (root) => {
     b.group('pack').doing('packing');
     b.pack(root, path.replace(/^\/+/, ''), socket, name, flagsOf(options));
   });

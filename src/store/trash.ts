@@ -16,10 +16,16 @@ export class Trash {
     this.#folder = join(paths.root, 'trash');
   }
 
+  /** A new private directory for the time of one operation: thrown away on disposal, or by others when this process is killed. */
+  async scratch(): Promise<{ readonly path: string } & AsyncDisposable> {
+    const path = this.#newPlace();
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return { path, [Symbol.asyncDispose]: async () => removeTree(path) };
+  }
+
   /** Moves it into the trash; returns its path there, undefined when there was nothing. */
   async take(path: string): Promise<string | undefined> {
-    const { pid, start } = ownIdentity();
-    const place = join(this.#folder, `${pid}-${start}-${randomBytes(6).toString('hex')}`);
+    const place = this.#newPlace();
     for (let attempt = 0; ; attempt++) {
       try {
         await rename(path, place);
@@ -41,6 +47,11 @@ export class Trash {
   async discard(path: string): Promise<void> {
     const place = await this.take(path);
     if (place !== undefined) await removeTree(place);
+  }
+
+  #newPlace(): string {
+    const { pid, start } = ownIdentity();
+    return join(this.#folder, `${pid}-${start}-${randomBytes(6).toString('hex')}`);
   }
 
   /** Removes what processes that are gone have left. */
