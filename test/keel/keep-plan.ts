@@ -126,7 +126,8 @@ export class Folder implements Disposable {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
       }
     }
-    rmSync(this.path, { recursive: true, force: true });
+    // A keeper that nobody waited for may be taking its socket away at the same time.
+    for (let i = 0; i < 5 && existsSync(this.path); i++) rmSync(this.path, { recursive: true, force: true });
   }
 }
 
