@@ -17,8 +17,8 @@ export const BPF_JMP_JEQ_K = 0x15;
 export const BPF_JMP_JGT_K = 0x25;
 export const BPF_JMP_JGE_K = 0x35;
 
-const tests = { '==': BPF_JMP_JEQ_K, '>': BPF_JMP_JGT_K, '>=': BPF_JMP_JGE_K } as const;
-export type Test = keyof typeof tests;
+const tests: Readonly<Record<Test, number>> = { '==': BPF_JMP_JEQ_K, '>': BPF_JMP_JGT_K, '>=': BPF_JMP_JGE_K };
+export type Test = '==' | '>' | '>=';
 
 /** A place further down. */
 export interface Place {

@@ -95,9 +95,9 @@ export interface HistoryEntry {
 }
 
 /** A manifest of more is refused by every registry that matters. */
-export const maxManifestBytes = 4 << 20;
+export const maxManifestBytes: number = 4 << 20;
 /** A config is read whole; real ones have some kilobytes. */
-export const maxConfigBytes = 8 << 20;
+export const maxConfigBytes: number = 8 << 20;
 /** overlayfs stacks no more lower directories (fs/overlayfs: OVL_MAX_STACK). */
 export const maxLayers = 500;
 
