@@ -4,20 +4,13 @@ import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { abortError, type Context } from '../ground/context.ts';
-import { codeOfErrno, type ErrorCode, KeelsonError } from '../ground/errors.ts';
+import { KeelsonError } from '../ground/errors.ts';
 import { encodePlan } from './encode-plan.ts';
-import { errnoName, errnoText } from './errno.ts';
+import { errnoName } from './errno.ts';
 import { encodeFrame, FrameReader } from './frames.ts';
 import { messageNumbers } from './ops.ts';
 import type { Op, Plan } from './plan.ts';
-
-/** What a `sync` or `report` operation sent. */
-export interface PlanMessage {
-  readonly tag: number;
-  readonly registers: readonly bigint[];
-  /** Each from the reference's offset to the blob's end. */
-  readonly blobs: readonly Buffer[];
-}
+import { int64s, planFailure, type PlanMessage, planMessage } from './plan-answers.ts';
 
 export interface PlanHooks {
   /** Answers a `sync` with the operations that run in its place. Must be there for plans that sync. */
@@ -208,7 +201,7 @@ class Channel {
         return;
       case messageNumbers.failed:
         this.#finish();
-        return this.#reject(this.#failure(payload));
+        return this.#reject(planFailure(payload, this.#ops));
       case messageNumbers.closed:
         return this.zygoteLost(closedReason(payload.readInt32LE(0)));
       case messageNumbers.kept:
@@ -237,17 +230,6 @@ class Channel {
     } catch (error) {
       this.#fail(error);
     }
-  }
-
-  #failure(payload: Buffer): KeelsonError {
-    const id = payload.readUInt32LE(0);
-    const errno = errnoName(payload.readInt32LE(4));
-    const extra = payload.toString('utf8', 8);
-    const op = this.#ops[id];
-    const name = op === undefined ? 'decoding the plan' : op.op === 'syscall' ? op.name : op.op;
-    const words = errnoText(errno);
-    const message = `${op?.doing ? `${op.doing}: ` : ''}${name}: ${errno}${words && ` (${words})`}${extra && `: ${extra}`}`;
-    return new KeelsonError(codeOf(name, errno), message, { details: { errno, syscall: name, op: id } });
   }
 
   /** Stops the executor and rejects. */
@@ -343,37 +325,9 @@ class Zygote {
   }
 }
 
-/** execve's errnos have codes of their own, for exit codes 126 and 127. */
-function codeOf(syscall: string, errno: string): ErrorCode {
-  if (syscall !== 'execve' && syscall !== 'execveat') return codeOfErrno(errno);
-  if (errno === 'ENOENT' || errno === 'ENOTDIR') return 'command-not-found';
-  return ['EACCES', 'EPERM', 'ENOEXEC', 'EISDIR', 'ELOOP', 'EINVAL', 'ETXTBSY', 'ELIBBAD'].includes(errno)
-    ? 'command-not-executable'
-    : codeOfErrno(errno);
-}
-
 /** Of a negative errno, where no executor could be had, or of a wait status. */
 function closedReason(status: number): string {
   if (status < 0) return `keel could not fork: ${errnoName(-status)}`;
   const signal = status & 0x7f;
   return signal === 0 ? `its executor exited with ${status >> 8}` : `its executor was ended by signal ${signal}`;
-}
-
-function int64s(bytes: Buffer): BigInt64Array {
-  return new BigInt64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer);
-}
-
-function planMessage(payload: Buffer): PlanMessage {
-  const registers: bigint[] = [];
-  const blobs: Buffer[] = [];
-  let at = 8;
-  for (let left = payload.readUInt32LE(4); left > 0; left--, at += 8) registers.push(payload.readBigInt64LE(at));
-  const blobCount = payload.readUInt32LE(at);
-  at += 4;
-  for (let i = 0; i < blobCount; i++) {
-    const size = payload.readUInt32LE(at);
-    blobs.push(payload.subarray(at + 4, at + 4 + size));
-    at += 4 + size;
-  }
-  return { tag: payload.readUInt32LE(0), registers, blobs };
 }
