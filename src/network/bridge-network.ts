@@ -3,16 +3,9 @@ import { KeelsonError, isKeelsonError } from '../ground/errors.ts';
 import type { Context } from '../ground/context.ts';
 import { parseIp } from '../kernel/ip-address.ts';
 import type { Keel } from '../kernel/keel.ts';
-import { decodeMessages, encodeBatch, type Batch } from '../kernel/netlink.ts';
+import { encodeBatch, type Batch } from '../kernel/netlink.ts';
 import { deleteLink, interfaceName, NETLINK_ROUTE } from '../kernel/netlink-route.ts';
-import {
-  decodeElements,
-  deleteTable,
-  dumpElements,
-  encodeTransaction,
-  NETLINK_NETFILTER,
-  type Table,
-} from '../kernel/nftables.ts';
+import { deleteTable, encodeTransaction, NETLINK_NETFILTER, type Table } from '../kernel/nftables.ts';
 import type { Keep, Plan, Reg } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import { AddressLeases, type Pools } from '../store/network.ts';
@@ -25,11 +18,12 @@ import {
   ensureBridge,
   ensureRules,
 } from './bridge-steps.ts';
+import { removeForwardings } from './forwardings.ts';
 import { readHostNetwork, type HostNetwork } from './host-network.ts';
 import { openNetlink, sendBatch, setNetSysctl } from './netlink-steps.ts';
 import { addressesOf, choosePools, hostRange } from './pool.ts';
 import { PublishSteps } from './publish-steps.ts';
-import { installRules, keelsonTable, mapNames, removeElements, rulesKey } from './ruleset.ts';
+import { installRules, keelsonTable, rulesKey } from './ruleset.ts';
 import type { Addresses, PortSpec } from './types.ts';
 
 export interface BridgeOptions {
@@ -87,14 +81,32 @@ export class BridgeNetwork {
    */
   attach(container: string, ports: readonly PortSpec[] = []): Attachment {
     const host = readHostNetwork();
-    const { addresses, pools } = this.#takeAddress(container, host);
+    const {
+      pool,
+      pool6,
+      host: number,
+    } = this.#leases.take(container, hostRange, (recorded) => choosePools(this.bridge, host, recorded, this.#options));
+    const pools = { pool, pool6 };
+    return this.#attachment(host, pools, number, this.#rules(pools), ports);
+  }
+
+  /** What `attach` would give, as far as can be told without taking an address: for `explain`. */
+  rehearse(ports: readonly PortSpec[] = []): Attachment {
+    const host = readHostNetwork();
+    const { pool, pool6 } = choosePools(this.bridge, host, this.#leases.pools(), this.#options);
+    const pools = { pool, pool6 };
+    const rules = installRules(this.bridge, pools, this.#table);
+    return this.#attachment(host, pools, hostRange(pools).first, rules, ports);
+  }
+
+  #attachment(host: HostNetwork, pools: Pools, number: number, rules: Batch, ports: readonly PortSpec[]): Attachment {
+    const addresses = addressesOf(pools, number);
     const publish = new PublishSteps(
       ports,
       { addresses, hostIpv6: host.ipv6, forwards6: pools.pool6 !== '' && canForward6(host) },
       this.#table,
     );
     const key = rulesKey(this.bridge, pools, this.#table);
-    const rules = this.#rules(key, pools);
     const link = `veth${randomBytes(5).toString('hex')}`;
     const { bridge } = this;
     let nf: Reg | undefined;
@@ -131,12 +143,6 @@ export class BridgeNetwork {
     };
   }
 
-  /** The addresses it would get, without taking one: for `explain`. */
-  preview(): Addresses {
-    const pools = choosePools(this.bridge, readHostNetwork(), this.#leases.pools(), this.#options);
-    return addressesOf(pools, hostRange(pools).first);
-  }
-
   /** Gives the address back. Nothing happens when it has none. */
   release(container: string): void {
     this.#leases.release(container);
@@ -155,12 +161,11 @@ export class BridgeNetwork {
     const leases = containers.flatMap((container) => this.#leases.of(container) ?? []);
     if (leases.length > 0) {
       const pool6 = this.#leases.pools()?.pool6 ?? '';
-      const stale = new Set<string>();
-      for (const { pool, host } of leases) {
+      const addresses = leases.flatMap(({ pool, host }) => {
         const { ip, ip6 } = addressesOf({ pool, pool6 }, host);
-        for (const address of ip6 === '' ? [ip] : [ip, ip6]) stale.add(Buffer.from(parseIp(address)).toString('hex'));
-      }
-      await this.#removeForwardings(context, keel, arch, stale);
+        return ip6 === '' ? [ip] : [ip, ip6];
+      });
+      await removeForwardings(context, keel, arch, this.#table, addresses.map(parseIp));
     }
     for (const { container } of leases) this.release(container);
   }
@@ -184,72 +189,10 @@ export class BridgeNetwork {
   }
 
   /** Encoding the rules takes a fresh process some 10 ms, reading them 0.1 ms. */
-  #rules(key: string, pools: Pools): Batch {
+  #rules(pools: Pools): Batch {
+    const key = rulesKey(this.bridge, pools, this.#table);
     const bytes = this.#leases.derived(key, () => installRules(this.bridge, pools, this.#table).bytes);
     return { bytes, acks: 1, slots: [] };
-  }
-
-  #takeAddress(container: string, host: HostNetwork): { addresses: Addresses; pools: Pools } {
-    const lease = this.#leases.take(container, hostRange, (recorded) =>
-      choosePools(this.bridge, host, recorded, this.#options),
-    );
-    return { addresses: addressesOf(lease, lease.host), pools: { pool: lease.pool, pool6: lease.pool6 } };
-  }
-
-  /** `targets`: addresses in hexadecimal. */
-  async #removeForwardings(
-    context: Context,
-    keel: Keel,
-    arch: Plan['arch'],
-    targets: ReadonlySet<string>,
-  ): Promise<void> {
-    const found = await this.#forwardings(context, keel, arch);
-    const stale = found.filter(({ target }) => targets.has(target));
-    // Far below what one message can hold.
-    for (let at = 0; at < stale.length; at += 400) {
-      const b = new PlanBuilder(arch).group('network').doing('removing stale port forwardings');
-      const nf = openNetlink(b, NETLINK_NETFILTER);
-      const batch = removeElements(stale.slice(at, at + 400), this.#table);
-      // ENOENT: another process has been faster.
-      sendBatch(b, nf, batch, `delelement ${stale.length}`, { on: { ENOENT: 'continue' } });
-      await keel.run(b.build(), {}, context);
-    }
-  }
-
-  /** Every element of the maps: its key, and the address it leads to. */
-  async #forwardings(
-    context: Context,
-    keel: Keel,
-    arch: Plan['arch'],
-  ): Promise<{ map: string; key: Uint8Array; target: string }[]> {
-    const size = 1 << 20;
-    const b = new PlanBuilder(arch).group('network').doing('listing port forwardings');
-    const nf = openNetlink(b, NETLINK_NETFILTER);
-    const lists = mapNames.map((map) => {
-      const at = b.blob(size);
-      const dump = encodeBatch([dumpElements(this.#table, map)]);
-      const used = sendBatch(b, nf, dump, `getelements ${map}`, { answer: { at, size }, on: { ENOENT: 'continue' } });
-      return { map, at, used };
-    });
-    b.report(
-      0,
-      lists.map(({ used }) => used),
-      lists.map(({ at }) => at),
-    );
-    const found: { map: string; key: Uint8Array; target: string }[] = [];
-    const onReport = (message: { registers: readonly bigint[]; blobs: readonly Buffer[] }): void => {
-      for (const [i, { map }] of lists.entries()) {
-        const answer =
-          message.blobs[i]?.subarray(0, Math.max(0, Number(message.registers[i] ?? 0n))) ?? new Uint8Array();
-        const elements = decodeMessages(answer).flatMap((one) => decodeElements(one)?.elements ?? []);
-        for (const { key, data } of elements) {
-          const target = Buffer.from(data?.subarray(0, map.startsWith('publish4') ? 4 : 16) ?? []).toString('hex');
-          found.push({ map, key, target });
-        }
-      }
-    };
-    await keel.run(b.build(), { onReport }, context);
-    return found;
   }
 }
 
