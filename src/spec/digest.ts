@@ -1,6 +1,4 @@
-import { KeelsonError } from '../ground/errors.ts';
-
-/** `algorithm:hex` of the OCI image-spec (descriptor.md, "Digests"): a content address. Made by parseDigest or hashing only. */
+/** `algorithm:hex` of the OCI image-spec (descriptor.md, "Digests"): a content address. Told from other text by isDigest. */
 export type Digest = `${DigestAlgorithm}:${string}`;
 
 /** The registered algorithms. */
@@ -13,15 +11,6 @@ export function isDigest(text: unknown): text is Digest {
   if (typeof text !== 'string') return false;
   const match = /^(sha256|sha512):([0-9a-f]+)$/.exec(text);
   return match !== null && match[2]?.length === hexLength[match[1] as DigestAlgorithm];
-}
-
-/** `what` begins the message: "layers[2].digest". Throws `invalid-argument`. */
-export function parseDigest(text: unknown, what: string): Digest {
-  if (isDigest(text)) return text;
-  throw new KeelsonError(
-    'invalid-argument',
-    `${what}: ${JSON.stringify(text)?.slice(0, 200)} is not a digest (sha256: and 64, or sha512: and 128 lower-case hexadecimal digits)`,
-  );
 }
 
 export function algorithmOf(digest: Digest): DigestAlgorithm {

@@ -98,9 +98,6 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
   };
 }
 
-/** GOARCH of this machine. */
-export const hostArchitecture: string = process.arch === 'x64' ? 'amd64' : process.arch;
-
 /** What `seedImages` puts into a registry: `repository:tag` below `127.0.0.1:<port>/`. */
 export const seeded = {
   /** busybox with all its applets, Docker schema 2, one gzip layer, `CMD ["sh"]`. */
