@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http';
 import { type ErrorCode, KeelsonError } from '../ground/errors.ts';
 import { type HttpResponse, readBody } from './http-client.ts';
 
@@ -38,7 +37,7 @@ export async function answerError(
     case 429:
       return make('unavailable', `${who.registry} asks for fewer requests${said ? quoted : ': toomanyrequests'}`, true);
     default: {
-      const name = STATUS_CODES[status] ?? 'unknown status';
+      const name = process.getBuiltinModule('node:http').STATUS_CODES[status] ?? 'unknown status';
       // 408 and 425 invite another attempt as the 5xx do, but for "not implemented".
       const transient = (status >= 500 && status !== 501) || status === 408 || status === 425;
       return make('unavailable', `${who.registry} answered ${status} (${name})${quoted}`, transient);
