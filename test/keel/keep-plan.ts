@@ -108,8 +108,9 @@ export class Folder implements Disposable {
   }
 
   log(name = 'log'): { log: string; stream: string; time: string }[] {
-    const lines = readFileSync(join(this.path, name), 'utf8').split('\n');
-    return lines.filter((l) => l !== '').map((l) => JSON.parse(l) as { log: string; stream: string; time: string });
+    // What is being written may be seen half: a line counts when its end is there.
+    const lines = readFileSync(join(this.path, name), 'utf8').split('\n').slice(0, -1);
+    return lines.map((l) => JSON.parse(l) as { log: string; stream: string; time: string });
   }
 
   /** What `keel.keep` gave, to be ended with the test if it hasn't by itself. */

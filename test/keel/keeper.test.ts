@@ -598,12 +598,12 @@ describe('the log', () => {
       await kept.start();
       const reading = collect(attached);
       await until('lines are dropped', async () => (await status(folder.socket)).droppedLogBytes > 0);
-      const text = readFileSync(logPath, 'utf8');
-      assert.ok(text.endsWith('}\n')); // no half record
-      for (const line of text.trim().split('\n')) JSON.parse(line);
       attached.closeStdin();
       assert.ok((await reading).out.toString().endsWith('20000\nlast\n'));
       assert.equal(await attached.exit, 0);
+      const text = readFileSync(logPath, 'utf8');
+      assert.ok(text.endsWith('}\n')); // no half record
+      for (const line of text.trim().split('\n')) JSON.parse(line);
       assert.ok(folder.record().droppedLogBytes > 0);
     } finally {
       execFileSync('umount', [disk.path]);
