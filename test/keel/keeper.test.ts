@@ -606,7 +606,7 @@ describe('the log', () => {
       for (const line of text.trim().split('\n')) JSON.parse(line);
       assert.ok(folder.record().droppedLogBytes > 0);
     } finally {
-      execFileSync('umount', [disk.path]);
+      execFileSync('umount', ['-l', disk.path]);
     }
   });
 
