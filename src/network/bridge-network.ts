@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes } from '../ground/crypto.ts';
 import { KeelsonError, isKeelsonError } from '../ground/errors.ts';
 import type { Context } from '../ground/context.ts';
 import { parseIp } from '../kernel/ip-address.ts';

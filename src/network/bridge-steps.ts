@@ -40,7 +40,7 @@ export function enableForwarding(b: PlanBuilder, host: HostNetwork, ipv6: boolea
 }
 
 /** Whether IPv6 packets can be forwarded, or may be made to. */
-export function canForward6(host: HostNetwork): boolean {
+export function canForward6(host: Pick<HostNetwork, 'forwarding6' | 'defaultRoute6Advertised'>): boolean {
   return host.forwarding6 || !host.defaultRoute6Advertised;
 }
 

@@ -1,5 +1,5 @@
 /** Which addresses a network uses: chosen so that nothing the host can reach is hidden, kept once it is in use. */
-import { randomBytes } from 'node:crypto';
+import { randomBytes } from '../ground/crypto.ts';
 import { KeelsonError } from '../ground/errors.ts';
 import { addressAt, formatIp, formatPrefix, parsePrefix, prefixesOverlap, tryParseIp } from '../kernel/ip-address.ts';
 import type { HostRange, Pools } from '../store/network.ts';

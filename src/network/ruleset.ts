@@ -13,7 +13,7 @@
  * - postrouting: what leaves the pool leaves with the host's address; so does what a container sends to a published port of the same
  *   network (else the reply would go past the translation), and what the host's processes send from 127.0.0.1.
  */
-import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { parsePrefix } from '../kernel/ip-address.ts';
 import type { Batch } from '../kernel/netlink.ts';
 import {
@@ -189,7 +189,8 @@ export function rulesKey(bridge: string, { pool, pool6 }: Pools, table: Table = 
 
 /** The element that is in the set `revision` exactly when the rules of this name are in force. */
 export function revision(key: string): { readonly set: string; readonly element: SetElement } {
-  const digest = createHash('sha256').update(key).digest().subarray(0, 4);
+  const digest = Buffer.alloc(4);
+  digest.writeUInt32LE(crc32(key));
   return { set: revisionSet.name, element: { key: [{ value: new Uint8Array(digest) }] } };
 }
 

@@ -9,6 +9,7 @@ import { Context } from '../../src/ground/context.ts';
 import { isKeelsonError } from '../../src/ground/errors.ts';
 import { hostArch } from '../../src/kernel/syscalls.ts';
 import { BridgeNetwork } from '../../src/network/bridge-network.ts';
+import { examineNetwork } from '../../src/network/doctor.ts';
 import { openStore } from '../../src/store/store.ts';
 import { leakCheck } from '../support/leaks.ts';
 import {
@@ -287,6 +288,35 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
     assert.equal(await lab.host.call('tcp', '127.0.0.1', 8080), `c1 sees ${gateway}`);
     await using _other = await lab.start('c2', [{ ...web, hostPort: 8081 }]);
     assert.equal(await lab.neighbour.call('tcp', hostAddress, 8081), `c2 sees ${neighbourAddress}`);
+  });
+
+  test('the host’s own firewall stays in force; the doctor tells, and its advice helps', async (t) => {
+    const chain = '{ type filter hook forward priority filter; policy drop; }';
+    execFileSync('nft', ['-f', '-'], { input: `table inet mine {\nchain passing ${chain}\n}\n` });
+    t.after(() => execFileSync('nft', ['delete', 'table', 'inet', 'mine']));
+    await using container = await lab.start('c1', [web]);
+    assert.equal(await lab.neighbour.call('tcp', hostAddress, 8080), 'ETIMEDOUT');
+    assert.equal(await container.call('tcp', neighbourAddress, 80), 'ETIMEDOUT');
+    const findings = await examineNetwork(new Context(), lab.keel, hostArch(), 'keelson0');
+    const warnings = findings.filter(({ status }) => status !== 'ok');
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0]?.detail ?? '', /^the chain inet mine passing drops/);
+    execFileSync('sh', ['-c', warnings[0]?.advice ?? 'false']);
+    assert.equal(await lab.neighbour.call('tcp', hostAddress, 8080), `c1 sees ${neighbourAddress}`);
+    assert.equal(await container.call('tcp', neighbourAddress, 80), `neighbour sees ${hostAddress}`);
+  });
+
+  test('nft(8) shows the table as docs/network.md has it', async () => {
+    await using container = await lab.start('c1', [web]);
+    const { ip: address, gateway6 } = container.attachment.addresses;
+    const shown = execFileSync('nft', ['list', 'table', 'inet', 'keelson'], { encoding: 'utf8' })
+      .replaceAll(gateway6.replace(/1$/, ''), 'fd00:1::')
+      .replaceAll(/fd00:1::[0-9a-f]+ \./g, 'fd00:1::2 .')
+      .replaceAll(address, '10.77.0.2')
+      .replace(/0x[0-9a-f]{8}/, '0x…');
+    const text = readFileSync(join(import.meta.dirname, '../../docs/network.md'), 'utf8');
+    const block = /```nft\n([^]*?)```/.exec(text)?.[1];
+    assert.equal(shown.replaceAll('\t', '    '), block);
   });
 
   test('a keeper that is killed leaves forwardings that the next user of the port replaces, and reclaiming removes the rest', async () => {

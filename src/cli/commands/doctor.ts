@@ -1,7 +1,11 @@
+import { toJson } from '../../api/docker/json.ts';
+import type { Context } from '../../ground/context.ts';
+import { KeelsonError } from '../../ground/errors.ts';
 import { type Finding, examine } from '../../kernel/doctor.ts';
 import { doctorFacts } from '../../kernel/facts-doctor.ts';
-import { toJson } from '../../api/docker/json.ts';
-import { KeelsonError } from '../../ground/errors.ts';
+import { Keel } from '../../kernel/keel.ts';
+import type { Arch } from '../../kernel/syscalls.ts';
+import { examineNetwork } from '../../network/doctor.ts';
 import { type Command, command as define, noArgs } from '../command.ts';
 import { bool, string } from '../flags.ts';
 
@@ -24,6 +28,16 @@ function report(findings: readonly Finding[], color: boolean): string {
   return text;
 }
 
+/** What only the kernel can tell, to root. Where nftables is missing, that has been found already. */
+async function firewall(context: Context, arch: Arch): Promise<readonly Finding[]> {
+  await using keel = Keel.spawn();
+  try {
+    return await examineNetwork(context, keel, arch, 'keelson0');
+  } catch {
+    return [];
+  }
+}
+
 export const command: Command = define({
   usage: '[OPTIONS]',
   about: 'Say what this machine offers containers, what is missing, and what to do about it',
@@ -38,7 +52,10 @@ export const command: Command = define({
         'invalid-argument',
         `the format ${JSON.stringify(flags.format)} is unknown: "json" is the only one`,
       );
-    const all = await cli.context.span('examine', () => examine(doctorFacts()));
+    const all = await cli.context.span('examine', async () => {
+      const facts = doctorFacts();
+      return [...examine(facts), ...(facts.euid === 0 ? await firewall(cli.context, facts.arch) : [])];
+    });
     const shown = flags.quiet ? all.filter(({ status }) => status !== 'ok') : all;
     const missing = all.filter(({ status }) => status === 'missing').length;
     const limited = all.filter(({ status }) => status === 'warn').length;
