@@ -26,17 +26,19 @@ export async function together<T>(
   return results;
 }
 
-/** At most `limit` pieces of work at once; the others wait their turn, in order. */
+/** So many pieces of work at once; the others wait their turn, in order. */
 export class Slots {
-  #free: number;
+  readonly #limit: () => number;
+  #busy = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(limit: number) {
-    this.#free = limit;
+  /** `limit` is asked each time. */
+  constructor(limit: () => number) {
+    this.#limit = limit;
   }
 
   async use<T>(context: Context, doing: string, work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
+    if (this.#busy < this.#limit()) this.#busy++;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
     try {
       context.check(doing);
@@ -44,7 +46,7 @@ export class Slots {
     } finally {
       const next = this.#waiting.shift();
       if (next) next();
-      else this.#free++;
+      else this.#busy--;
     }
   }
 }

@@ -5,7 +5,6 @@ import { isKeelsonError, KeelsonError } from '../ground/errors.ts';
 import type { Paths } from '../ground/paths.ts';
 import { Slots } from '../ground/together.ts';
 import type { Digest } from '../spec/digest.ts';
-import type { RegistriesSettings } from '../spec/settings.ts';
 import type { Database } from '../store/database.ts';
 import { ImageTables } from '../store/images.ts';
 import type { Leases } from '../store/leases.ts';
@@ -24,7 +23,6 @@ import { pruneImages } from './prune-images.ts';
 import { pullImage, type PullOptions, type PullResult } from './pull.ts';
 import { pushImage, type PushResult } from './push.ts';
 import { formatReference, parseReference } from './reference.ts';
-import type { RegistrySettings } from './registry-hosts.ts';
 import { Registries, type RegistriesOptions } from './registries.ts';
 import { removeImage, type Removal } from './remove-image.ts';
 import { saveImages } from './save.ts';
@@ -38,10 +36,8 @@ export interface ImagesOptions {
   readonly snapshotter: Snapshotter;
   /** The containers of an image. Called inside a transaction: must only read the database. */
   readonly users?: (imageId: string) => readonly ImageUser[];
-  /** What keelson.toml says; see loadSettings. */
-  readonly settings?: RegistriesSettings;
-  /** Credentials, patience: other than the defaults. */
-  readonly registries?: Omit<RegistriesOptions, 'settings'>;
+  /** Settings, credentials, patience: other than the defaults. */
+  readonly registries?: RegistriesOptions;
 }
 
 /**
@@ -55,17 +51,16 @@ export class Images implements Disposable {
   readonly #backend: ImageBackend;
 
   constructor(options: ImagesOptions) {
-    const { settings = {} } = options;
-    this.registries = new Registries({ ...options.registries, settings: registrySettings(settings) });
+    this.registries = new Registries(options.registries);
     this.#backend = {
       tables: new ImageTables(options.db),
       leases: options.leases,
       store: new ContentStore(join(options.paths.root, 'content')),
       snapshotter: options.snapshotter,
       registries: this.registries,
-      downloads: new Slots(settings['max-concurrent-downloads'] ?? 3),
-      unpacks: new Slots(Math.max(2, availableParallelism())),
-      uploads: new Slots(settings['max-concurrent-uploads'] ?? 5),
+      downloads: new Slots(() => this.registries.maxDownloads),
+      unpacks: new Slots(() => Math.max(2, availableParallelism())),
+      uploads: new Slots(() => this.registries.maxUploads),
       users: options.users ?? (() => []),
     };
   }
@@ -221,12 +216,4 @@ export class Images implements Disposable {
       `image with reference ${text} was found but its platform (${row ? formatPlatform(row) : 'unknown'}) does not match the specified platform (${formatPlatform(platform)})`,
     );
   }
-}
-
-function registrySettings({
-  insecure,
-  mirrors,
-  'certificate-dirs': certificateDirs,
-}: RegistriesSettings): RegistrySettings {
-  return { ...(insecure && { insecure }), ...(mirrors && { mirrors }), ...(certificateDirs && { certificateDirs }) };
 }

@@ -47,7 +47,7 @@ export async function pullImage(
   const repository = repositoryOf(reference);
   const doing = `pulling ${shown}`;
   await recover(context, backend);
-  const clients = registries.forPull(context, reference.domain, reference.path, options.credentials);
+  const clients = await registries.forPull(context, reference.domain, reference.path, options.credentials);
   const remote = await context.span('resolve', async () =>
     findRemoteImage(context, clients, reference, options.platform ?? hostPlatform()),
   );

@@ -53,7 +53,7 @@ export async function pushImage(
     manifest = { ...manifest, layers };
     bytes = formatManifest(manifest);
   }
-  const client = registries.forPush(context, reference.domain, repository, options.credentials);
+  const client = await registries.forPush(context, reference.domain, repository, options.credentials);
   await sendBlobs(context, backend, manifest, client, reference, doing);
   const response = await client.send(context, {
     method: 'PUT',

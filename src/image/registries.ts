@@ -1,12 +1,14 @@
 import type { Context } from '../ground/context.ts';
+import { loadSettings, type RegistriesSettings } from '../spec/settings.ts';
 import { type Credentials, CredentialStore } from './credentials.ts';
 import { HttpClient } from './http-client.ts';
 import { RegistryClient } from './registry-client.ts';
-import { type Endpoint, RegistryHosts, type RegistrySettings } from './registry-hosts.ts';
+import { type Endpoint, RegistryHosts } from './registry-hosts.ts';
 import { defaultRetry, type RetryPolicy } from './retry.ts';
 
 export interface RegistriesOptions {
-  readonly settings?: RegistrySettings;
+  /** What keelson.toml says; read from there, when it is first needed, where absent. */
+  readonly settings?: RegistriesSettings;
   readonly credentials?: CredentialStore;
   readonly retry?: RetryPolicy;
   /** How long a connection may stay without a byte. */
@@ -18,61 +20,91 @@ const defaultSilenceMs = 30_000;
 
 /** Every registry there is: makes clients that share connections, certificates and credentials. */
 export class Registries implements Disposable {
-  readonly hosts: RegistryHosts;
   readonly credentials: CredentialStore;
   readonly retry: RetryPolicy;
-  readonly #http: HttpClient;
+  readonly #silenceMs: number;
+  #settings: RegistriesSettings | undefined;
+  #ready: Promise<{ hosts: RegistryHosts; http: HttpClient }> | undefined;
 
   constructor(options: RegistriesOptions = {}) {
-    this.hosts = new RegistryHosts(options.settings);
+    this.#settings = options.settings;
     this.credentials = options.credentials ?? new CredentialStore();
     this.retry = options.retry ?? defaultRetry;
-    this.#http = new HttpClient({
-      tls: (host) => this.hosts.tls(host),
-      plainAllowed: (host) => this.hosts.plainAllowed(host),
-      silenceMs: options.silenceMs ?? defaultSilenceMs,
-    });
+    this.#silenceMs = options.silenceMs ?? defaultSilenceMs;
+  }
+
+  /** Layers at once, as configured; Docker's defaults until the settings are known. */
+  get maxDownloads(): number {
+    return this.#settings?.['max-concurrent-downloads'] ?? 3;
+  }
+
+  get maxUploads(): number {
+    return this.#settings?.['max-concurrent-uploads'] ?? 5;
   }
 
   /** Where to pull a repository from, in order: mirrors, then the registry. `given`: instead of stored credentials, for the registry alone. */
-  forPull(context: Context, domain: string, repository: string, given?: Credentials): RegistryClient[] {
-    return this.hosts
-      .endpoints(domain)
-      .map((endpoint) => this.#client(context, endpoint, repository, endpoint.isMirror ? undefined : given));
+  async forPull(context: Context, domain: string, repository: string, given?: Credentials): Promise<RegistryClient[]> {
+    const { hosts } = await this.#open();
+    return Promise.all(
+      hosts
+        .endpoints(domain)
+        .map(async (endpoint) => this.#client(context, endpoint, repository, endpoint.isMirror ? undefined : given)),
+    );
   }
 
-  forPush(context: Context, domain: string, repository: string, given?: Credentials): RegistryClient {
-    return this.#client(context, this.#origin(domain), repository, given);
+  async forPush(context: Context, domain: string, repository: string, given?: Credentials): Promise<RegistryClient> {
+    return this.#client(context, await this.#origin(domain), repository, given);
   }
 
   /** Checks the credentials with the registry and stores them; returns where. */
   async login(context: Context, domain: string, credentials: Credentials): Promise<string> {
-    const endpoint = this.#origin(domain);
-    const identityToken = await this.#client(context, endpoint, undefined, credentials).login(context);
+    const endpoint = await this.#origin(domain);
+    const client = await this.#client(context, endpoint, undefined, credentials);
+    const identityToken = await client.login(context);
     const lasting = identityToken === undefined ? credentials : { identityToken };
     return this.credentials.store(context, endpoint.credentialsKey, lasting);
   }
 
   /** Returns false when there were no credentials for it. */
   async logout(context: Context, domain: string): Promise<boolean> {
-    return this.credentials.erase(context, this.#origin(domain).credentialsKey);
+    return this.credentials.erase(context, (await this.#origin(domain)).credentialsKey);
   }
 
-  #origin(domain: string): Endpoint {
-    return this.hosts.endpoints(domain, { forPush: true })[0] as Endpoint;
+  async #open(): Promise<{ hosts: RegistryHosts; http: HttpClient }> {
+    this.#ready ??= this.#load();
+    this.#ready.catch(() => {
+      this.#ready = undefined;
+    });
+    return this.#ready;
   }
 
-  #client(
+  async #load(): Promise<{ hosts: RegistryHosts; http: HttpClient }> {
+    this.#settings ??= (await loadSettings()).registries ?? {};
+    const hosts = new RegistryHosts(this.#settings);
+    const http = new HttpClient({
+      tls: (host) => hosts.tls(host),
+      plainAllowed: (host) => hosts.plainAllowed(host),
+      silenceMs: this.#silenceMs,
+    });
+    return { hosts, http };
+  }
+
+  async #origin(domain: string): Promise<Endpoint> {
+    const { hosts } = await this.#open();
+    return hosts.endpoints(domain, { forPush: true })[0] as Endpoint;
+  }
+
+  async #client(
     context: Context,
     endpoint: Endpoint,
     repository: string | undefined,
     given: Credentials | undefined,
-  ): RegistryClient {
+  ): Promise<RegistryClient> {
+    const { hosts, http } = await this.#open();
     let asked: Promise<Credentials | undefined> | undefined;
     return new RegistryClient({
-      endpoint,
-      http: this.#http,
-      plainAllowed: (host) => this.hosts.plainAllowed(host),
+      ...{ endpoint, http },
+      plainAllowed: (host) => hosts.plainAllowed(host),
       credentials: async () => {
         asked ??= given ? Promise.resolve(given) : this.credentials.get(context, endpoint.credentialsKey, repository);
         return asked;
@@ -83,6 +115,6 @@ export class Registries implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#http[Symbol.dispose]();
+    void this.#ready?.then(({ http }) => http[Symbol.dispose]());
   }
 }

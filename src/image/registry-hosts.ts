@@ -2,16 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { KeelsonError, messageOf } from '../ground/errors.ts';
-
-/** What the configuration says about registries. */
-export interface RegistrySettings {
-  /** Hosts (`name`, `name:port`) with which plain HTTP may be spoken and whose certificate is not verified. */
-  readonly insecure?: readonly string[];
-  /** For a registry's domain: where to pull from first. `host[:port][/prefix]` or a URL. */
-  readonly mirrors?: Readonly<Record<string, readonly string[]>>;
-  /** Directories that hold `HOST[:PORT]/{*.crt,*.cert,*.key}`, instead of Docker's and containers' own. */
-  readonly certificateDirs?: readonly string[];
-}
+import type { RegistriesSettings } from '../spec/settings.ts';
 
 /** Where to reach a registry. `bases` are tried in order until one speaks the protocol; usually there is one. */
 export interface Endpoint {
@@ -37,12 +28,12 @@ export const hubCredentialsKey = 'https://index.docker.io/v1/';
 
 /** Turns a reference's domain into addresses, and knows which of them need not be encrypted. */
 export class RegistryHosts {
-  readonly #settings: RegistrySettings;
+  readonly #settings: RegistriesSettings;
   readonly #certificateDirs: readonly string[];
 
-  constructor(settings: RegistrySettings = {}) {
+  constructor(settings: RegistriesSettings = {}) {
     this.#settings = settings;
-    this.#certificateDirs = settings.certificateDirs ?? defaultCertificateDirs();
+    this.#certificateDirs = settings['certificate-dirs'] ?? defaultCertificateDirs();
   }
 
   /** Mirrors first (only to pull), the registry itself last. */

@@ -37,6 +37,7 @@ after(async () => {
 
 function registries(options: RegistriesOptions = {}): Registries {
   return new Registries({
+    settings: {},
     credentials: new CredentialStore({ configPath: join(dir, 'no-config.json') }),
     retry: quick,
     ...options,
@@ -45,7 +46,7 @@ function registries(options: RegistriesOptions = {}): Registries {
 
 async function find(all: Registries, name: string, context = new Context()): Promise<RemoteImage> {
   const reference = parseReference(name);
-  const clients = all.forPull(context, reference.domain, reference.path);
+  const clients = await all.forPull(context, reference.domain, reference.path);
   return findRemoteImage(context, clients, reference, amd64);
 }
 
@@ -88,7 +89,7 @@ describe('finding a manifest', () => {
   test('a platform that the index lacks is told with those it has', async () => {
     using all = registries();
     const reference = parseReference(`${registry.host}/${seeded.multi}`);
-    const clients = all.forPull(new Context(), reference.domain, reference.path);
+    const clients = await all.forPull(new Context(), reference.domain, reference.path);
     const wanted = parsePlatform('linux/s390x');
     const error = await refused(findRemoteImage(new Context(), clients, reference, wanted));
     assert.match(
@@ -207,7 +208,7 @@ describe('redirects', () => {
     using all = registries();
     const reference = parseReference(`${front.host}/busybox`);
     const credentials = { username: 'u', password: 'p' };
-    const clients = all.forPull(new Context(), reference.domain, reference.path, credentials);
+    const clients = await all.forPull(new Context(), reference.domain, reference.path, credentials);
     await findRemoteImage(new Context(), clients, reference, amd64);
     assert.ok(storage.seen.length > 0);
     assert.ok(storage.seen.every(({ headers }) => headers.authorization === undefined));
@@ -396,7 +397,7 @@ describe('authentication', () => {
 
       tokens.lifetime = 1;
       const reference = parseReference(name(closed.host));
-      const clients = all.forPull(new Context(), reference.domain, reference.path);
+      const clients = await all.forPull(new Context(), reference.domain, reference.path);
       await findRemoteImage(new Context(), clients, reference, amd64);
       await new Promise((resolve) => setTimeout(resolve, 1500));
       await findRemoteImage(new Context(), clients, reference, amd64);
@@ -428,7 +429,7 @@ describe('HTTPS', () => {
     const secure = await startRegistry({ tls: tls(), storage: join(registry.dir, 'data') });
     try {
       const certificateDirs = [join(dir, 'certs.d')];
-      using stranger = registries({ settings: { certificateDirs } });
+      using stranger = registries({ settings: { 'certificate-dirs': certificateDirs } });
       const error = await refused(find(stranger, `${secure.host}/busybox`));
       assert.equal(error.code, 'denied');
       assert.match(
@@ -438,10 +439,10 @@ describe('HTTPS', () => {
 
       await mkdir(join(dir, 'certs.d', secure.host), { recursive: true });
       await copyFile(certificates.ca, join(dir, 'certs.d', secure.host, 'ca.crt'));
-      using all = registries({ settings: { certificateDirs } });
+      using all = registries({ settings: { 'certificate-dirs': certificateDirs } });
       await find(all, `${secure.host}/busybox`);
 
-      using careless = registries({ settings: { certificateDirs: [], insecure: [secure.host] } });
+      using careless = registries({ settings: { 'certificate-dirs': [], insecure: [secure.host] } });
       await find(careless, `${secure.host}/busybox`);
     } finally {
       await secure.stop();
@@ -454,11 +455,11 @@ describe('HTTPS', () => {
       const own = join(dir, 'client.d', secure.host);
       await mkdir(own, { recursive: true });
       await copyFile(certificates.ca, join(own, 'ca.crt'));
-      using without = registries({ settings: { certificateDirs: [join(dir, 'client.d')] } });
+      using without = registries({ settings: { 'certificate-dirs': [join(dir, 'client.d')] } });
       assert.equal((await refused(find(without, `${secure.host}/busybox`))).code, 'unavailable');
       await copyFile(certificates.client.certificate, join(own, 'client.cert'));
       await copyFile(certificates.client.key, join(own, 'client.key'));
-      using all = registries({ settings: { certificateDirs: [join(dir, 'client.d')] } });
+      using all = registries({ settings: { 'certificate-dirs': [join(dir, 'client.d')] } });
       await find(all, `${secure.host}/busybox`);
     } finally {
       await secure.stop();

@@ -5,12 +5,13 @@ import { Context, type ProgressEvent } from '../../src/ground/context.ts';
 import { CredentialStore } from '../../src/image/credentials.ts';
 import type { ImageUser } from '../../src/image/image-backend.ts';
 import { Images } from '../../src/image/images.ts';
+import { OverlaySnapshotter } from '../../src/image/snapshot-overlay.ts';
 import type { Snapshotter } from '../../src/image/snapshotter.ts';
+import { Keel } from '../../src/kernel/keel.ts';
 import type { RegistriesSettings } from '../../src/spec/settings.ts';
 import type { Database } from '../../src/store/database.ts';
 import { Leases } from '../../src/store/leases.ts';
 import { openStore } from '../../src/store/store.ts';
-import { TarSnapshotter } from './tar-snapshotter.ts';
 
 export interface TestImages extends AsyncDisposable {
   readonly images: Images;
@@ -34,12 +35,13 @@ export async function openImages(
   await mkdir(root, { recursive: true });
   const db = openStore({ root });
   const users = new Map<string, ImageUser[]>();
-  const snapshotter = new TarSnapshotter(root);
+  const keel = Keel.spawn();
+  const snapshotter = new OverlaySnapshotter({ keel, root });
   const images = new Images({
     ...{ paths: { root }, db, leases: new Leases(db), snapshotter },
     users: (id) => users.get(id) ?? [],
-    ...(options.settings && { settings: options.settings }),
     registries: {
+      settings: options.settings ?? {},
       credentials: new CredentialStore({ configPath: options.configPath ?? join(root, 'config.json') }),
       retry: { attempts: 4, baseMs: 5, maxMs: 50, maxRetryAfterMs: 3000 },
       ...(options.silenceMs !== undefined && { silenceMs: options.silenceMs }),
@@ -57,6 +59,7 @@ export async function openImages(
     }),
     async [Symbol.asyncDispose]() {
       images[Symbol.dispose]();
+      await keel[Symbol.asyncDispose]();
       db.close();
       if (options.root === undefined) await rm(root, { recursive: true, force: true });
     },
