@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes } from '../ground/crypto.ts';
 import { mkdir, stat } from 'node:fs/promises';
 import { KeelsonError, fromSystemError } from '../ground/errors.ts';
 import { cleanPath } from './merge-config.ts';

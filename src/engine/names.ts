@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from '../ground/crypto.ts';
 import { KeelsonError } from '../ground/errors.ts';
 
 // Qualities of ships, weather and water; people who built, sailed, charted or signalled.

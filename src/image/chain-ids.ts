@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash } from '../ground/crypto.ts';
 import type { Digest } from '../spec/digest.ts';
 
 /**

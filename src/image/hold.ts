@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes } from '../ground/crypto.ts';
 import type { Context } from '../ground/context.ts';
 import type { Digest } from '../spec/digest.ts';
 import { digestOf } from './content-store.ts';

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash } from '../ground/crypto.ts';
 import type { Context } from '../ground/context.ts';
 import { KeelsonError } from '../ground/errors.ts';
 import type { Keel } from '../kernel/keel.ts';

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash } from '../ground/crypto.ts';
 import type { Context } from '../ground/context.ts';
 import { KeelsonError } from '../ground/errors.ts';
 import { algorithmOf, type Digest, hexOf } from '../spec/digest.ts';

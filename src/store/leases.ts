@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes } from '../ground/crypto.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, type Context } from '../ground/context.ts';
 import type { Database } from './database.ts';
