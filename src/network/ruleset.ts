@@ -180,7 +180,7 @@ function translation({ name, family, any }: (typeof maps)[number]): Expression[]
 }
 
 /** Counts up with every change of what `installRules` sends; a test holds the two together. */
-const rulesVersion = 1;
+const rulesVersion = 2;
 
 /** Names the rules for this bridge and these pools. */
 export function rulesKey(bridge: string, { pool, pool6 }: Pools, table: Table = keelsonTable): string {
