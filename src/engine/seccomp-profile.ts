@@ -6,6 +6,7 @@ import { defaultProfile } from '../kernel/seccomp-default.ts';
 import { parseProfile, resolveProfile } from '../kernel/seccomp-profile.ts';
 import type { ContainerPlanInput } from '../runtime/container-plan.ts';
 import { securityOption } from './container-spec.ts';
+import { SeccompCache } from './seccomp-cache.ts';
 import type { ContainerConfig } from './types.ts';
 
 /** A profile is a few tens of kilobytes. */
@@ -23,6 +24,7 @@ export function seccompFor(
   config: ContainerConfig,
   facts: HostFacts,
   capabilities: readonly string[],
+  run: string,
 ): Compiled | undefined {
   const option = securityOption(config, 'seccomp');
   if (config.privileged || option === 'unconfined' || facts.seccompActions.length === 0) return undefined;
@@ -32,8 +34,10 @@ export function seccompFor(
   const profile =
     option === undefined || option === 'builtin' ? defaultProfile : parseProfile(option, 'seccomp profile');
   if (profile === undefined) return undefined;
-  const seccomp = resolveProfile(profile, { arch: facts.arch, kernel: facts.kernel, capabilities });
-  const result = { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) };
+  const { arch, kernel } = facts;
+  const seccomp = resolveProfile(profile, { arch, kernel, capabilities });
+  const filter = new SeccompCache(run).filter([seccomp, arch], () => compileSeccomp(seccomp, arch));
+  const result = { filter, flags: seccompFlags(seccomp) };
   const [oldest] = compiled.keys();
   if (compiled.size >= mostCompiled && oldest !== undefined) compiled.delete(oldest);
   compiled.set(key, result);
