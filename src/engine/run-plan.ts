@@ -57,7 +57,7 @@ export function layOut(parts: Needed, record: Subject, joins: Joins = {}): Laid 
     cgroupMount: cgroup !== undefined,
   });
   const process = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: '/' };
-  const seccomp = seccompFor(config, facts, process.capabilities?.bounding ?? [], paths.run);
+  const seccomp = seccompFor(config, facts, process.capabilities?.bounding ?? [], parts.paths.run);
   return { spec, process, idMap, cgroup, seccomp };
 }
 
