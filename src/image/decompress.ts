@@ -1,6 +1,7 @@
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { KeelsonError, messageOf } from '../ground/errors.ts';
+import { zstdFrames } from './zstd-frames.ts';
 
 export type Compression = 'none' | 'gzip' | 'zstd';
 
@@ -38,7 +39,7 @@ export async function* decompress(
     found?.(compression);
     const whole = rejoined(head, chunks);
     if (compression === 'none') yield* whole;
-    else yield* inflated(whole, compression, what);
+    else yield* inflated(compression === 'zstd' ? zstdFrames(whole, what) : whole, compression, what);
   } finally {
     await chunks.return?.();
   }

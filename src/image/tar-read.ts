@@ -7,6 +7,8 @@ const types = new Map<string, TarType>(Object.entries(tarTypeFlags).map(([type, 
 /** An entry of an archive being read; its data must be read, if at all, before the next entry is asked for. */
 export interface TarReadItem {
   readonly entry: TarEntry;
+  /** The blocks that told of it, extended headers included. */
+  readonly header: Buffer;
   /** The data, in pieces. */
   readonly content: AsyncIterable<Buffer>;
   /** The whole data; throws `corrupt` when it is longer than `maxBytes`. */
@@ -32,10 +34,11 @@ export async function* readTar(
   const reader = new Reader(source, options.what ?? 'archive');
   try {
     for (;;) {
+      reader.told.length = 0;
       const entry = await nextEntry(reader);
       if (entry === undefined) return;
       const content = new Content(reader, options.headersOnly ? 0 : entry.size, entry);
-      yield { entry, content, bytes: (max) => content.bytes(max) };
+      yield { entry, header: Buffer.concat(reader.told), content, bytes: (max) => content.bytes(max) };
       await content.skip();
     }
   } finally {
@@ -82,6 +85,8 @@ class Content implements AsyncIterable<Buffer> {
 
 /** Chunks cut into the pieces that are asked for. */
 class Reader {
+  /** What `exactly` gave since this was last emptied. */
+  readonly told: Buffer[] = [];
   readonly #iterator: AsyncIterator<Uint8Array>;
   readonly #what: string;
   #chunk: Buffer = Buffer.alloc(0);
@@ -106,14 +111,15 @@ class Reader {
   /** Exactly `size` bytes; undefined at the end of the source. */
   async exactly(size: number, where: string): Promise<Buffer | undefined> {
     if (!(await this.#fill())) return undefined;
-    if (this.#chunk.length >= size) return this.some(size, where);
     const pieces: Buffer[] = [];
     for (let left = size; left > 0; ) {
       const piece = await this.some(left, where);
       pieces.push(piece);
       left -= piece.length;
     }
-    return Buffer.concat(pieces);
+    const bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+    this.told.push(bytes);
+    return bytes;
   }
 
   async close(): Promise<void> {
