@@ -77,7 +77,7 @@ export class BridgeNetwork {
 
   /**
    * Gives the container an address, a new one each time. Release it when the container has ended, or could not be started. Throws `exhausted` when
-   * no address is left, `invalid-argument` for ports it can't publish.
+   * no address is left, `unsupported` for ports that can't be published where they are to be.
    */
   attach(container: string, ports: readonly PortSpec[] = []): Attachment {
     const host = readHostNetwork();
@@ -87,7 +87,12 @@ export class BridgeNetwork {
       host: number,
     } = this.#leases.take(container, hostRange, (recorded) => choosePools(this.bridge, host, recorded, this.#options));
     const pools = { pool, pool6 };
-    return this.#attachment(host, pools, number, this.#rules(pools), ports);
+    try {
+      return this.#attachment(host, pools, number, this.#rules(pools), ports);
+    } catch (error) {
+      this.release(container);
+      throw error;
+    }
   }
 
   /** What `attach` would give, as far as can be told without taking an address: for `explain`. */

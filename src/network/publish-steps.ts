@@ -4,12 +4,13 @@
  * packets to it by the rules of ruleset.ts. What those don't reach, TCP to [::1] above all, comes to the socket itself and is relayed by the
  * keeper; and so is everything while somebody has flushed the rules.
  */
+import { KeelsonError } from '../ground/errors.ts';
 import { forgetConnections } from '../kernel/conntrack.ts';
 import { SOCK_CLOEXEC, SOCK_STREAM } from '../kernel/constants.ts';
-import { AF_INET, AF_INET6, familyOf, formatIp, tryParseIp } from '../kernel/ip-address.ts';
+import { AF_INET, AF_INET6, familyOf, formatIp, parseIp, tryParseIp } from '../kernel/ip-address.ts';
 import { encodeBatch, type Batch } from '../kernel/netlink.ts';
 import type { Table } from '../kernel/nftables.ts';
-import type { BlobRef, Keep, Label, Reg } from '../kernel/plan.ts';
+import type { BlobRef, Keep, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import { batchBlob, fillSlots } from './netlink-steps.ts';
 import { publish, unpublish, type Forwarding } from './ruleset.ts';
@@ -24,20 +25,22 @@ const IPV6_V6ONLY = 26;
 /** So many listening sockets a keeper can serve (native/keep.h). The others only hold their port. */
 const maxRelays = 64;
 /** So many ports of a range are tried for a single container port. */
-const maxCandidates = 64;
+const maxCandidates = 256;
 
-/** A port on one address of the host. */
-interface Binding {
-  /** undefined: all addresses of the family. */
-  readonly hostIp: Uint8Array | undefined;
-  readonly family: typeof AF_INET | typeof AF_INET6;
-  readonly fd: Reg;
+type Family = typeof AF_INET | typeof AF_INET6;
+
+/** Where a port is published. */
+interface Place {
+  /** undefined: on all addresses of the host. */
+  readonly address: Uint8Array | undefined;
+  /** Of these families. */
+  readonly families: readonly Family[];
 }
 
 /** One PortSpec in the making. */
 interface Publication {
-  readonly spec: PortSpec;
-  readonly bindings: readonly Binding[];
+  readonly spec: PortSpec & Place;
+  readonly fd: Reg;
   /** The port, or the register that holds it in network order. */
   readonly port: number | Reg;
 }
@@ -51,16 +54,17 @@ export interface Backend {
 }
 
 export class PublishSteps {
-  readonly #specs: readonly PortSpec[];
+  readonly #specs: readonly (PortSpec & Place)[];
   readonly #backend: Backend;
   readonly #table: Table;
   #publications: readonly Publication[] = [];
   #undo: { nf: Reg; batch: Batch; at: BlobRef } | undefined;
 
+  /** Throws `unsupported` for an address that can't be served. */
   constructor(specs: readonly PortSpec[], backend: Backend, table: Table) {
-    this.#specs = specs;
     this.#backend = backend;
     this.#table = table;
+    this.#specs = specs.map((spec) => ({ ...spec, ...this.#place(spec) }));
   }
 
   /** Registers with chosen ports, in the order in which `bound` wants them. */
@@ -73,20 +77,19 @@ export class PublishSteps {
     this.#publications = this.#specs.map((spec) => this.#take(b, spec));
   }
 
-  /** Listening sockets and where they lead. IPv6 comes first: there are addresses that nothing else serves. */
+  /**
+   * Listening sockets and where they lead. Of a wildcard that is the container's IPv4 address, whoever calls: there are more
+   * programs that don't listen on IPv6 than such that listen on nothing else.
+   */
   relays(): Keep['relays'] {
     const { ip, ip6 } = this.#backend.addresses;
-    const relays = this.#publications.flatMap(({ spec, bindings }) => {
-      if (spec.protocol !== 'tcp') return [];
-      return bindings.map(({ family, fd }) => {
-        const target = family === AF_INET6 && ip6 !== '' ? ip6 : ip;
-        return { family, relay: { listen: fd, to: socketAddress(tryParseIp(target), spec.containerPort) } };
-      });
-    });
-    return relays
-      .sort((a, b) => b.family - a.family)
-      .slice(0, maxRelays)
-      .map(({ relay }) => relay);
+    return this.#publications
+      .filter(({ spec }) => spec.protocol === 'tcp')
+      .map(({ spec, fd }) => {
+        const target = spec.address?.length === 16 && ip6 !== '' ? ip6 : ip;
+        return { listen: fd, to: socketAddress(parseIp(target), spec.containerPort) };
+      })
+      .slice(0, maxRelays);
   }
 
   /** Adds the forwarding rules. Call when the table is there. `nf` stays open for `withdraw`. */
@@ -127,68 +130,64 @@ export class PublishSteps {
       b.netlink(nf, at, batch.bytes.length, batch.acks, { on: { ENOENT: 'continue' } });
     }
     // The keeper lives on for a moment, and the container may be started again at once.
-    for (const { bindings } of this.#publications) for (const { fd } of bindings) b.sys('close', [fd]);
+    for (const { fd } of this.#publications) b.sys('close', [fd]);
   }
 
   /** True when a published port is to be reached by way of 127.0.0.0/8. */
   get reachesLoopback(): boolean {
-    return this.#publications.some(({ bindings }) =>
-      bindings.some(({ family, hostIp }) => family === AF_INET && (hostIp === undefined || hostIp[0] === 127)),
+    return this.#publications.some(
+      ({ spec: { address, families } }) => families.includes(AF_INET) && (address === undefined || address[0] === 127),
     );
   }
 
   /** What is published, address by address; `registers` are the contents of `chosen`. */
   bound(registers: readonly bigint[]): PortSpec[] {
     let next = 0;
-    return this.#publications.flatMap(({ spec, bindings, port }) => {
+    return this.#publications.flatMap(({ spec, port }) => {
       const hostPort = typeof port === 'number' ? port : hostOrder(Number(registers[next++] ?? 0n));
-      return bindings.map(({ family, hostIp }) => ({
-        hostIp: hostIp ? formatIp(hostIp) : family === AF_INET ? '0.0.0.0' : '::',
-        hostPort,
-        containerPort: spec.containerPort,
-        protocol: spec.protocol,
-      }));
+      const { address, families, containerPort, protocol } = spec;
+      return families.map((family) => ({ hostIp: nameOf(address, family), hostPort, containerPort, protocol }));
     });
   }
 
-  #take(b: PlanBuilder, spec: PortSpec): Publication {
-    const targets = this.#targets(spec);
-    const fds = targets.map((target) => b.reg(`${spec.protocol}${target.family === AF_INET ? '4' : '6'}`));
-    const bindings = targets.map((target, i) => ({ ...target, fd: fds[i] as Reg }));
+  #take(b: PlanBuilder, spec: PortSpec & Place): Publication {
+    const fd = b.reg(`${spec.protocol}_port`);
     const last = spec.hostPortEnd ?? spec.hostPort;
     if (spec.hostPort !== 0 && last <= spec.hostPort) {
-      for (const binding of bindings) bind(b, spec, binding, socketAddressOf(binding, spec.hostPort));
-      listen(b, spec, bindings);
-      return { spec, bindings, port: spec.hostPort };
+      takePort(b, { spec, fd }, spec.hostPort);
+      return { spec, fd, port: spec.hostPort };
     }
     const port = b.reg('port');
-    if (spec.hostPort === 0) takeAny(b, spec, bindings, port);
-    else takeFirst(b, spec, bindings, port, Math.min(last, spec.hostPort + maxCandidates - 1));
-    listen(b, spec, bindings);
-    return { spec, bindings, port };
+    if (spec.hostPort === 0) takeAny(b, { spec, fd }, port);
+    else takeFirst(b, { spec, fd }, port, Math.min(last, spec.hostPort + maxCandidates - 1));
+    return { spec, fd, port };
   }
 
   /** UDP is not relayed, so IPv6 has to be forwarded for it. */
-  #targets({ hostIp, protocol }: PortSpec): Omit<Binding, 'fd'>[] {
-    const { hostIpv6, forwards6, addresses } = this.#backend;
+  #place({ hostIp, protocol, hostPort }: PortSpec): Place {
+    const { hostIpv6, forwards6 } = this.#backend;
     const address = tryParseIp(hostIp);
-    const wildcard = address === undefined || address.every((byte) => byte === 0);
-    const ip = wildcard ? undefined : address;
-    if (address) return [{ hostIp: ip, family: address.length === 4 ? AF_INET : AF_INET6 }];
-    const six = hostIpv6 && (protocol === 'tcp' || (forwards6 && addresses.ip6 !== ''));
-    const families = six ? ([AF_INET, AF_INET6] as const) : ([AF_INET] as const);
-    return families.map((family) => ({ hostIp: undefined, family }));
+    const serves6 = hostIpv6 && (protocol === 'tcp' || forwards6);
+    if (!address) return { address, families: serves6 ? [AF_INET, AF_INET6] : [AF_INET] };
+    if (address.length === 16 && !serves6) {
+      throw new KeelsonError(
+        'unsupported',
+        `publishing [${hostIp}]:${hostPort}/${protocol}: ${hostIpv6 ? 'IPv6 is not forwarded on this host' : 'this host has no IPv6'}`,
+      );
+    }
+    const wildcard = address.every((byte) => byte === 0);
+    return { address: wildcard ? undefined : address, families: [familyOf(address)] };
   }
 
   #forwardings(): Forwarding[] {
     const { addresses, forwards6 } = this.#backend;
-    return this.#publications.flatMap(({ spec, bindings, port }, i) =>
-      bindings.flatMap(({ family, hostIp }): Forwarding[] => {
+    return this.#publications.flatMap(({ spec, port }, i) =>
+      spec.families.flatMap((family): Forwarding[] => {
         const containerIp = tryParseIp(family === AF_INET ? addresses.ip : addresses.ip6);
         if (!containerIp || (family === AF_INET6 && !forwards6)) return [];
         const hostPort = typeof port === 'number' ? port : { slot: `port${i}` };
-        const { protocol, containerPort } = spec;
-        return [{ ...(hostIp && { hostIp }), hostPort, protocol, containerIp, containerPort }];
+        const { address, protocol, containerPort } = spec;
+        return [{ ...(address && { hostIp: address }), hostPort, protocol, containerIp, containerPort }];
       }),
     );
   }
@@ -232,118 +231,85 @@ function describe(forwardings: readonly Forwarding[]): string {
 }
 
 /** struct sockaddr_in or sockaddr_in6. */
-export function socketAddress(ip: Uint8Array | undefined, port: number): Uint8Array {
-  const six = ip?.length === 16;
+export function socketAddress(ip: Uint8Array, port: number): Uint8Array {
+  const six = ip.length === 16;
   const address = Buffer.alloc(six ? 28 : 16);
   address.writeUInt16LE(six ? AF_INET6 : AF_INET, 0);
   address.writeUInt16BE(port, 2);
-  if (ip) address.set(ip, six ? 8 : 4);
+  address.set(ip, six ? 8 : 4);
   return address;
-}
-
-function socketAddressOf({ family, hostIp }: Omit<Binding, 'fd'>, port: number): Uint8Array {
-  return socketAddress(hostIp ?? new Uint8Array(family === AF_INET ? 4 : 16), port);
-}
-
-/** How docker names an address in its messages. */
-function endpoint({ family, hostIp }: Omit<Binding, 'fd'>, port: string): string {
-  const ip = hostIp ? formatIp(hostIp) : family === AF_INET ? '0.0.0.0' : '::';
-  return family === AF_INET ? `${ip}:${port}` : `[${ip}]:${port}`;
 }
 
 const hostOrder = (port: number): number => ((port & 0xff) << 8) | (port >> 8);
 
-/** An unbound socket in the binding's register. */
-function open(b: PlanBuilder, spec: PortSpec, { family, fd }: Binding): void {
-  const type = spec.protocol === 'tcp' ? SOCK_STREAM : SOCK_DGRAM;
-  b.sys('socket', [family, type | SOCK_CLOEXEC, 0], { dst: fd });
-  const one = b.blob(Uint8Array.of(1, 0, 0, 0), '1');
-  // Connections of an earlier server that still linger must not count; one that listens does.
-  if (spec.protocol === 'tcp') b.sys('setsockopt', [fd, SOL_SOCKET, SO_REUSEADDR, one, 4]);
-  if (family === AF_INET6) b.sys('setsockopt', [fd, IPPROTO_IPV6, IPV6_V6ONLY, one, 4]);
+function nameOf(address: Uint8Array | undefined, family: Family): string {
+  return address ? formatIp(address) : family === AF_INET ? '0.0.0.0' : '::';
 }
 
-function bind(b: PlanBuilder, spec: PortSpec, binding: Binding, address: Uint8Array): void {
-  const name = endpoint(binding, String(spec.hostPort));
-  b.doing(`${bindFailure} ${name}`);
-  open(b, spec, binding);
-  b.sys('bind', [binding.fd, b.blob(address, name), address.length]);
+type Socket = Omit<Publication, 'port'>;
+
+/** How docker names an address in its messages. */
+function endpoint({ spec: { address, families } }: Socket, port: number | string): string {
+  const family = families[0] ?? AF_INET;
+  return family === AF_INET ? `${nameOf(address, family)}:${port}` : `[${nameOf(address, family)}]:${port}`;
 }
 
-/** Begins what such a failure says; see bindError. */
+/** Begins what a failure to take a port says; see publishError. */
 export const bindFailure = 'binding host port';
 
-function listen(b: PlanBuilder, spec: PortSpec, bindings: readonly Binding[]): void {
-  if (spec.protocol !== 'tcp') return;
-  // Two sockets may be bound to a port as long as neither listens, so this can fail as well.
-  for (const { fd } of bindings) b.sys('listen', [fd, 128]);
+/** An unbound socket in the publication's register; of both families for a wildcard of both. Returns its address with `port`. */
+function open(b: PlanBuilder, { spec, fd }: Socket, port: number): Uint8Array {
+  const { address, families } = spec;
+  const six = families.includes(AF_INET6);
+  const type = spec.protocol === 'tcp' ? SOCK_STREAM : SOCK_DGRAM;
+  b.sys('socket', [six ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC, 0], { dst: fd });
+  const flag = (on: boolean) => b.blob(Uint8Array.of(Number(on), 0, 0, 0), String(Number(on)));
+  // Connections of an earlier server that still linger must not count; one that listens does.
+  if (spec.protocol === 'tcp') b.sys('setsockopt', [fd, SOL_SOCKET, SO_REUSEADDR, flag(true), 4]);
+  if (six) b.sys('setsockopt', [fd, IPPROTO_IPV6, IPV6_V6ONLY, flag(families.length === 1), 4]);
+  return socketAddress(address ?? new Uint8Array(six ? 16 : 4), port);
 }
 
-/** The kernel chooses, out of net.ipv4.ip_local_port_range; again when the other family doesn't have the same port to give. */
-function takeAny(b: PlanBuilder, spec: PortSpec, bindings: readonly Binding[], port: Reg): void {
-  const [first, ...others] = bindings;
-  if (!first) return;
-  const again = b.label();
-  const address = socketAddressOf(first, 0);
-  b.place(again);
-  b.doing(`${bindFailure} ${endpoint(first, 'any')}`);
-  open(b, spec, first);
-  b.sys('bind', [first.fd, b.blob(address, endpoint(first, 'any')), address.length]);
+/** Two sockets may be bound to a port as long as neither listens, so this can fail as well. */
+function listen(b: PlanBuilder, { spec, fd }: Socket): void {
+  if (spec.protocol === 'tcp') b.sys('listen', [fd, 128]);
+}
+
+function takePort(b: PlanBuilder, socket: Socket, port: number): void {
+  const name = endpoint(socket, port);
+  b.doing(`${bindFailure} ${name}`);
+  const address = open(b, socket, port);
+  b.sys('bind', [socket.fd, b.blob(address, name), address.length]);
+  listen(b, socket);
+}
+
+/** The kernel chooses, out of net.ipv4.ip_local_port_range. */
+function takeAny(b: PlanBuilder, socket: Socket, port: Reg): void {
+  const name = endpoint(socket, 'any');
+  b.doing(`${bindFailure} ${name}`);
+  const address = open(b, socket, 0);
+  b.sys('bind', [socket.fd, b.blob(address, name), address.length]);
   const answer = b.blob(28);
-  b.sys('getsockname', [first.fd, answer, b.blob(Uint8Array.of(28, 0, 0, 0), '28')]);
+  b.sys('getsockname', [socket.fd, answer, b.blob(Uint8Array.of(28, 0, 0, 0), '28')]);
   b.set(port, b.peek({ ...answer, offset: 2 }, 2, 'chosen'));
-  bindOthers(b, spec, bindings, others, port, again);
+  listen(b, socket);
 }
 
-/** The first port of the range that all addresses have free. */
-function takeFirst(b: PlanBuilder, spec: PortSpec, bindings: readonly Binding[], port: Reg, last: number): void {
-  const [first, ...others] = bindings;
-  if (!first) return;
+/** The first free one from the spec's port to `last`. */
+function takeFirst(b: PlanBuilder, socket: Socket, port: Reg, last: number): void {
+  const { spec, fd } = socket;
+  b.doing(`${bindFailure} ${endpoint(socket, `${spec.hostPort}-${spec.hostPortEnd ?? spec.hostPort}`)}`);
   const done = b.label();
   for (let candidate = spec.hostPort; candidate <= last; candidate++) {
-    const next = b.label();
-    const address = socketAddressOf(first, candidate);
-    const name = endpoint(first, `${spec.hostPort}-${spec.hostPortEnd ?? spec.hostPort}`);
-    b.doing(`${bindFailure} ${name}`);
-    open(b, spec, first);
     const busy = b.label();
-    b.sys('bind', [first.fd, b.blob(address, endpoint(first, String(candidate))), address.length], {
-      on: { EADDRINUSE: busy },
-    });
+    const address = open(b, socket, candidate);
+    b.sys('bind', [fd, b.blob(address, endpoint(socket, candidate)), address.length], { on: { EADDRINUSE: busy } });
+    if (spec.protocol === 'tcp') b.sys('listen', [fd, 128], { on: { EADDRINUSE: busy } });
     b.set(port, hostOrder(candidate));
-    bindOthers(b, spec, bindings, others, port, next);
     b.jump(done);
     b.place(busy);
-    b.sys('close', [first.fd]);
-    b.place(next);
+    b.sys('close', [fd]);
   }
   b.fail('EADDRINUSE');
-  b.place(done);
-}
-
-/** Binds the other sockets to the port in `port`; closes all and goes to `retry` when one can't have it. */
-function bindOthers(
-  b: PlanBuilder,
-  spec: PortSpec,
-  bindings: readonly Binding[],
-  others: readonly Binding[],
-  port: Reg,
-  retry: Label,
-): void {
-  const done = b.label();
-  for (const [i, other] of others.entries()) {
-    const busy = b.label();
-    const go = b.label();
-    const address = socketAddressOf(other, 0);
-    const at = b.blob(address, endpoint(other, '?'));
-    open(b, spec, other);
-    b.poke({ ...at, offset: 2 }, 2, port);
-    b.sys('bind', [other.fd, at, address.length], { on: { EADDRINUSE: busy } });
-    b.jump(go);
-    b.place(busy);
-    for (const opened of bindings.slice(0, i + 2)) b.sys('close', [opened.fd]);
-    b.jump(retry);
-    b.place(go);
-  }
   b.place(done);
 }

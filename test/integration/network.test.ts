@@ -132,7 +132,7 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
       }
     }
     // What Linux has no way to translate is relayed by the keeper.
-    assert.equal(await lab.host.call('tcp', '::1', 8080), `c1 sees ${gateway6}`);
+    assert.equal(await lab.host.call('tcp', '::1', 8080), `c1 sees ${gateway}`);
     await container.stop();
     assert.deepEqual(forwardings(), []);
     assert.equal(await lab.host.call('tcp', '127.0.0.1', 8080), 'ECONNREFUSED');
