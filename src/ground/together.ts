@@ -37,9 +37,13 @@ export class Slots {
     this.#limit = limit;
   }
 
-  async use<T>(context: Context, doing: string, work: () => Promise<T>): Promise<T> {
+  /** `queued` is called when it is not its turn at once. */
+  async use<T>(context: Context, doing: string, work: () => Promise<T>, queued?: () => void): Promise<T> {
     if (this.#busy < this.#limit()) this.#busy++;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else {
+      queued?.();
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
     try {
       context.check(doing);
       return await work();

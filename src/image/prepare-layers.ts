@@ -90,15 +90,22 @@ async function fetchBlob(
   doing: string,
 ): Promise<void> {
   const { leases, store, downloads } = backend;
-  if ((await store.has(blob.digest)) === undefined) tell(context, blob, 'Waiting');
-  await downloads.use(context, doing, async () => {
+  const isHere = async (): Promise<boolean> => (await store.has(blob.digest)) !== undefined;
+  const download = async (): Promise<void> => {
     using _lease = await leases.acquire(context, `blob:${blob.digest}`, doing);
-    if ((await store.has(blob.digest)) !== undefined) return;
+    if (await isHere()) return;
+    const progress = teller(context, blob, 'Downloading');
     await context.span(`download ${shortDigest(blob.digest)}`, async () =>
-      fetch(context, blob, teller(context, blob, 'Downloading')),
+      fetch(context, blob, (current) => {
+        progress(current);
+        if (current === blob.size) tell(context, blob, 'Verifying Checksum');
+      }),
     );
     tell(context, blob, 'Download complete');
-  });
+  };
+  // What is here needs no turn, but is looked at again under its lease.
+  if (await isHere()) return download();
+  return downloads.use(context, doing, download, () => tell(context, blob, 'Waiting'));
 }
 
 async function unpack(

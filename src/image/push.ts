@@ -8,7 +8,6 @@ import { kindOf, mediaTypes } from '../spec/media-types.ts';
 import { uploadBlob } from './blob-upload.ts';
 import { digestOf } from './content-store.ts';
 import type { Credentials } from './credentials.ts';
-import { findImage } from './find-image.ts';
 import { Hold } from './hold.ts';
 import type { ImageBackend } from './image-backend.ts';
 import { readManifest } from './image-details.ts';
@@ -40,10 +39,12 @@ export async function pushImage(
   if (tag === undefined || reference.digest !== undefined) {
     throw new KeelsonError('invalid-argument', `${doing}: cannot push a digest reference`);
   }
-  const { id } = findImage(tables, formatReference(reference));
-  const row = tables.get(id);
-  if (row === undefined) throw new KeelsonError('not-found', `No such image: ${shown}`);
   const name = repositoryOf(reference);
+  const id = tables.byName(formatReference(reference));
+  const row = id === undefined ? undefined : tables.get(id);
+  if (id === undefined || row === undefined) {
+    throw new KeelsonError('not-found', `An image does not exist locally with the tag: ${familiarReference(name)}`);
+  }
   context.progress({ id: '', status: `The push refers to repository [${name}]` });
 
   using hold = new Hold(backend);
