@@ -29,7 +29,7 @@ export class Hold implements Disposable {
   /** Keeps bytes in the store, claimed from before they are there. */
   async put(context: Context, bytes: Uint8Array, doing: string): Promise<Digest> {
     using _claimed = await this.claim(context, digestOf(bytes), doing);
-    return this.#backend.store.put(bytes);
+    return await this.#backend.store.put(bytes);
   }
 
   release(): void {
