@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "build/ops.h"
+#include "front.h"
 #include "keel.h"
 
 /* A standard stream that is closed would be the first descriptor that a plan opens. */
@@ -37,6 +39,13 @@ static int serve_zygote(char **argv)
 	return zygote_run(client);
 }
 
+/* Whether this program was called by the name of the OCI runtime. */
+static bool called_as_runtime(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	return strcmp(slash ? slash + 1 : name, "keelson-oci") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
@@ -44,6 +53,12 @@ int main(int argc, char **argv)
 		return 1;
 	reset_signals();
 	mallopt(M_MMAP_THRESHOLD, 16 << 10); /* what is freed is the kernel's again: keepers live long */
+	if (argc > 0 && called_as_runtime(argv[0]))
+		return front_main(argc, argv);
+	if (strcmp(command, "oci") == 0) {
+		argv[1] = "keelson-oci"; /* what it is called by when it executes itself again */
+		return front_main(argc - 1, argv + 1);
+	}
 	if (strcmp(command, "--version") == 0) {
 		printf("keel %s (wire version %d)\n", KEEL_VERSION, WIRE_VERSION);
 		return 0;
@@ -52,6 +67,6 @@ int main(int argc, char **argv)
 		return keel_init(argv + 2);
 	if (strcmp(command, "zygote") == 0 && argc == 2)
 		return serve_zygote(argv);
-	fprintf(stderr, "usage: keel --version | keel init COMMAND… | keel zygote (with the planner's stream as descriptor 3)\n");
+	fprintf(stderr, "usage: keel --version | keel oci … | keel init COMMAND… | keel zygote (with the planner's stream as descriptor 3)\n");
 	return 2;
 }

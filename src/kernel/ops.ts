@@ -75,4 +75,10 @@ export const messageNumbers = {
   stderr: 50,
   stdinTaken: 51,
   exit: 52,
+  call: 64,
+  output: 65,
+  end: 66,
+  supervise: 67,
+  exited: 68,
+  alive: 69,
 } as const;

@@ -3,32 +3,19 @@
  * child does in its new namespaces, up to exec. A pure function of its input; nothing is touched.
  */
 import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
-import {
-  CLONE_NEWCGROUP,
-  CLONE_NEWIPC,
-  CLONE_NEWNET,
-  CLONE_NEWNS,
-  CLONE_NEWPID,
-  CLONE_NEWTIME,
-  CLONE_NEWUSER,
-  CLONE_NEWUTS,
-  O_NOCTTY,
-  O_PATH,
-  O_RDONLY,
-  O_RDWR,
-  PR_SET_DUMPABLE,
-} from '../kernel/constants.ts';
+import { CLONE_NEWCGROUP, O_PATH, PR_SET_DUMPABLE } from '../kernel/constants.ts';
 import type { Keep, Plan, Reg } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
-import type { LinuxNamespace, LinuxNamespaceType, Spec } from '../spec/runtime.ts';
+import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
 import { createCgroup, joinCgroup, removeCgroup } from './cgroup-steps.ts';
-import { defaultDevices, makeDevices, ttyDevice } from './devices.ts';
 import { runProcess, type ProcessInput } from './exec-steps.ts';
+import { finishRoot } from './finish-root.ts';
 import { awaitParent, awaitReady, enterChild, leaveParent, letChildGo, prepareHandshake } from './handshake.ts';
-import { ensureDirectory, openHost, openIn } from './in-root.ts';
-import { mountAll, maskPaths, protectPaths, type MountFacts } from './mounts.ts';
+import { openHost } from './in-root.ts';
+import { mountAll, type MountFacts } from './mounts.ts';
+import { enterAsRoot, joinNamespaces, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
 import { isolateMounts, mountRoot, pivotRoot, sealRoot, type RootSource } from './rootfs.ts';
-import { mountConsole, openTerminal, sendDescriptor } from './stdio.ts';
+import { sendDescriptor } from './stdio.ts';
 import { lookupTag, requestUser, type UserRequest } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 import { writeSysctls } from './sysctls.ts';
@@ -73,17 +60,6 @@ export interface ContainerPlan {
   readonly continue?: (blobs: readonly Uint8Array[], values: readonly bigint[]) => Plan;
 }
 
-const cloneFlags: Readonly<Record<LinuxNamespaceType, bigint>> = {
-  mount: CLONE_NEWNS,
-  pid: CLONE_NEWPID,
-  ipc: CLONE_NEWIPC,
-  uts: CLONE_NEWUTS,
-  network: CLONE_NEWNET,
-  user: CLONE_NEWUSER,
-  time: CLONE_NEWTIME,
-  cgroup: CLONE_NEWCGROUP,
-};
-
 export function containerPlan(input: ContainerPlanInput): ContainerPlan {
   const b = new PlanBuilder(input.arch);
   const { spec } = input;
@@ -96,11 +72,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
   b.group('namespaces').doing('creating the namespaces');
   joinPidNamespace(b, namespaces);
 
-  // A new cgroup namespace shows the cgroup the child is in when it is made, so the child makes it after it was moved;
-  // a time namespace takes in children only, so clone3 is given it like the rest.
-  const flags = namespaces
-    .filter((n) => n.path === undefined && n.type !== 'cgroup' && n.type !== 'time')
-    .reduce((bits, n) => bits | cloneFlags[n.type], 0n);
+  const flags = newNamespaces(namespaces);
 
   let resume: ContainerPlan['continue'];
   const child = b.clone({ flags, name: 'init', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
@@ -137,7 +109,14 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
       input.network.container(b);
     }
     if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
-    const terminal = finishRoot(b, input, root, nul, mounted.dev, tty, userNamespace);
+    const terminal = finishRoot(b, root, {
+      linux: spec.linux,
+      nul,
+      dev: mounted.dev,
+      terminal: tty,
+      userNamespace,
+      ...(input.process.createCwd && { cwd: input.process.cwd }),
+    });
     if (fresh('uts')) setNames(b, spec);
     b.group('root file system');
     if (spec.root.readonly) sealRoot(b, root);
@@ -189,81 +168,6 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
     },
   );
   return resume ? { plan: b.build(), continue: resume } : { plan: b.build() };
-}
-
-/** Everything in the new root but the mounts: devices, terminal, hidden and protected paths. */
-function finishRoot(
-  b: PlanBuilder,
-  input: ContainerPlanInput,
-  root: Reg,
-  nul: Reg,
-  dev: Reg | undefined,
-  tty: boolean,
-  userNamespace: boolean,
-): { master: Reg; slave: Reg } | undefined {
-  const { linux } = input.spec;
-  if (dev) {
-    const own = linux?.devices ?? [];
-    const standard = [...defaultDevices, ttyDevice].filter((d) => !own.some((o) => o.path === d.path));
-    makeDevices(b, root, dev, [...standard, ...own], { bind: userNamespace, links: true });
-  }
-  let terminal: { master: Reg; slave: Reg } | undefined;
-  if (tty) {
-    const ptmx = openIn(b.group('exec').doing('opening a terminal'), root, '/dev/pts/ptmx', {
-      flags: O_RDWR | O_NOCTTY,
-    });
-    terminal = openTerminal(b, ptmx);
-    mountConsole(b, root, terminal.slave);
-  }
-  if (input.process.createCwd) {
-    b.group('exec').doing(`making the working directory ${input.process.cwd}`);
-    b.sys('close', [ensureDirectory(b, root, input.process.cwd)]);
-  }
-  protectPaths(b, root, linux?.readonlyPaths ?? []);
-  maskPaths(b, root, nul, linux?.maskedPaths ?? []);
-  return terminal;
-}
-
-/** After the IDs were mapped: root of the new user namespace, which owns what follows. */
-function enterAsRoot(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
-  b.group('namespaces').doing('becoming root of the user namespace');
-  const existing = namespaces.find((n) => n.type === 'user' && n.path !== undefined);
-  if (existing?.path) {
-    const fd = openHost(b, existing.path, O_RDONLY);
-    b.sys('setns', [fd, CLONE_NEWUSER]);
-    b.sys('close', [fd]);
-  }
-  b.sys('setgroups', [0, 0], { on: { EPERM: 'continue' } });
-  b.sys('setresgid', [0, 0, 0]);
-  b.sys('setresuid', [0, 0, 0]);
-}
-
-/** setns(2) into a pid namespace counts for children only, so the executor does it before the clone. */
-function joinPidNamespace(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
-  for (const { type, path } of namespaces) {
-    if (path === undefined || type !== 'pid') continue;
-    b.doing(`joining the ${type} namespace ${path}`);
-    const fd = openHost(b, path, O_RDONLY);
-    b.sys('setns', [fd, cloneFlags[type]]);
-    b.sys('close', [fd]);
-  }
-}
-
-function joinNamespaces(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
-  b.group('namespaces');
-  for (const { type, path } of namespaces) {
-    if (path === undefined || type === 'pid' || type === 'user') continue;
-    b.doing(`joining the ${type} namespace ${path}`);
-    const fd = openHost(b, path, O_RDONLY);
-    b.sys('setns', [fd, cloneFlags[type]]);
-    b.sys('close', [fd]);
-  }
-}
-
-function setNames(b: PlanBuilder, spec: Spec): void {
-  b.group('namespaces').doing('setting the host name');
-  if (spec.hostname) b.sys('sethostname', [spec.hostname, Buffer.byteLength(spec.hostname)]);
-  if (spec.domainname) b.sys('setdomainname', [spec.domainname, Buffer.byteLength(spec.domainname)]);
 }
 
 export { lookupTag };

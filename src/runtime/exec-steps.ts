@@ -56,10 +56,23 @@ export interface ProcessInput {
 export interface ProcessWiring {
   readonly pipes: Pipes | undefined;
   readonly terminal: Reg | undefined;
-  readonly gate: Reg;
-  readonly ready: Reg;
+  /** What the process waits on before it starts, and where it says that it does; without a gate it goes on at once. */
+  readonly gate: Reg | undefined;
+  readonly ready: Reg | undefined;
   readonly userNamespace: boolean;
   readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
+  /** A process without a keeper, as an OCI runtime starts them. */
+  readonly standalone?: Standalone;
+}
+
+export interface Standalone {
+  /** Descriptors from 3 on that the program inherits. */
+  readonly preserveFds: number;
+  readonly newKeyring: boolean;
+  /** What needs the host's /proc (labels, oom_score_adj) was done before the root was changed. */
+  readonly procDone: boolean;
+  /** Between the start and the program. */
+  readonly beforeExec?: (b: PlanBuilder) => void;
 }
 
 const CAP_SYS_ADMIN = 21;
@@ -76,8 +89,8 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   };
   streams(b, p);
   limits(b, p);
-  newKeyring(b.group('security'));
-  labels(b, p);
+  if (!p.standalone?.procDone) scoreAndLabels(b, p);
+  if (p.standalone?.newKeyring !== false) newKeyring(b.group('security'));
   dropBounding(b, sets.bounding, p.lastCapability);
   becomeUser(b, user, { setgroups: p.setgroups });
   workingDirectory(b, p);
@@ -86,13 +99,17 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   // open is out of reach of ptrace and /proc from inside (CVE-2016-9962) until exec.
   b.group('exec').doing('tying the process to its keeper');
   b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
-  b.sys('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+  if (!p.standalone) b.sys('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
   if (p.noNewPrivileges) noNewPrivileges(b);
   const self = p.init
     ? b.sys('openat', [AT_FDCWD, '/proc/self/exe', 0o12000000], { doing: 'opening keel as init' })
     : undefined;
-  b.sys('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC], { on: { ENOSYS: 'continue' } });
+  b.sys('close_range', [3 + (p.standalone?.preserveFds ?? 0), 0xffffffff, CLOSE_RANGE_CLOEXEC], {
+    on: { ENOSYS: 'continue' },
+  });
+  if (p.standalone) findProgram(b, p);
   waitForGate(b, p);
+  p.standalone?.beforeExec?.(b);
   if (p.seccomp) {
     if (!p.noNewPrivileges && user.uid !== 0 && p.heldCapabilities.includes(CAP_SYS_ADMIN)) {
       b.group('security').doing('raising CAP_SYS_ADMIN to install the seccomp filter');
@@ -110,12 +127,13 @@ function streams(b: PlanBuilder, p: ProcessInput & ProcessWiring): void {
     return;
   }
   b.sys('setsid', [], { on: { EPERM: 'continue' }, doing: 'starting a session' });
+  if (p.standalone) ownStreams(b, p.user.uid);
   if (!p.pipes) return;
   const nul = b.sys('openat', [AT_FDCWD, '/dev/null', O_RDWR | O_CLOEXEC], { doing: 'opening /dev/null' });
   usePipes(b, p.pipes, nul, p.user.uid);
 }
 
-function limits(b: PlanBuilder, p: ProcessInput): void {
+function limits(b: PlanBuilder, p: ProcessInput & Pick<ProcessWiring, 'standalone'>): void {
   b.group('exec');
   for (const { name, resource, soft, hard } of p.rlimits) {
     const limit = b.struct(`{rlim_cur=${soft}, rlim_max=${hard}}`, 16, [
@@ -125,9 +143,21 @@ function limits(b: PlanBuilder, p: ProcessInput): void {
     // Raising a hard limit needs CAP_SYS_RESOURCE; without it the process keeps what it has, and `create` has warned.
     b.sys('prlimit64', [0, resource, limit, 0], {
       doing: `setting ${name} to ${soft}:${hard}`,
-      on: { EPERM: 'continue' },
+      on: p.standalone ? {} : { EPERM: 'continue' },
     });
   }
+}
+
+/** Inherited standard streams belong to the user, so that /dev/stdout can be opened again; where that can't be, it can't. */
+function ownStreams(b: PlanBuilder, uid: number): void {
+  if (uid === 0) return;
+  b.group('exec').doing('giving the standard streams to the user');
+  for (const fd of [0, 1, 2]) b.sys('fchown', [fd, uid, -1], { on: { any: 'continue' } });
+}
+
+/** By descriptors of the procfs that is mounted at /proc now. */
+export function scoreAndLabels(b: PlanBuilder, p: ProcessInput): void {
+  b.group('exec');
   if (p.oomScoreAdj !== undefined) {
     const fd = b.sys('openat', [AT_FDCWD, '/proc/self/oom_score_adj', O_WRONLY | O_CLOEXEC], {
       doing: 'setting oom_score_adj',
@@ -136,6 +166,8 @@ function limits(b: PlanBuilder, p: ProcessInput): void {
     b.write(fd, String(p.oomScoreAdj), { on: { EACCES: 'continue', EPERM: 'continue' } });
     b.sys('close', [fd]);
   }
+  b.group('security');
+  labels(b, p);
 }
 
 function labels(b: PlanBuilder, p: ProcessInput): void {
@@ -169,12 +201,42 @@ function workingDirectory(b: PlanBuilder, p: ProcessInput): void {
 /** Tells the executor that all is set up, then blocks until the keeper says go. End of file: there is no keeper any more. */
 function waitForGate(b: PlanBuilder, p: ProcessWiring): void {
   b.group('exec').doing('waiting for the start');
-  b.write(p.ready, 'r', { on: { EPIPE: 'continue' } });
+  if (p.ready) b.write(p.ready, 'r', { on: { EPIPE: 'continue' } });
+  if (!p.gate) return;
   const go = b.label();
   const count = b.sys('read', [p.gate, b.blob(1), 1]);
   b.branch(count, '==', 1, go);
   b.fail('ECANCELED', 'the container was not started');
   b.place(go);
+}
+
+/** The directories in which a bare command is looked for. */
+function searchPath(p: ProcessInput): string[] {
+  const path = p.env.findLast((e) => e.startsWith('PATH='))?.slice(5) ?? '';
+  return path.split(':').filter((d) => d.startsWith('/'));
+}
+
+/**
+ * Whether there is something to execute, for whoever waits for `create`: once the process waits at its gate nobody hears of its failure.
+ * With the effective IDs, as execve(2) checks (faccessat2(2), Linux 5.8).
+ */
+function findProgram(b: PlanBuilder, p: ProcessInput): void {
+  const [command = ''] = p.args;
+  const AT_EACCESS = 0x200;
+  b.group('exec').doing(`exec: ${JSON.stringify(command)}`);
+  if (command.includes('/')) {
+    b.sys('faccessat2', [AT_FDCWD, command, 1, AT_EACCESS]);
+    return;
+  }
+  const found = b.label();
+  for (const directory of searchPath(p)) {
+    const missing = b.label();
+    b.sys('faccessat2', [AT_FDCWD, `${directory}/${command}`, 1, AT_EACCESS], { on: { any: missing } });
+    b.jump(found);
+    b.place(missing);
+  }
+  b.fail('ENOENT', `exec: ${JSON.stringify(command)}: executable file not found in $PATH`);
+  b.place(found);
 }
 
 /** execve(2), along PATH for a bare name as execvp(3) does: what is missing or may not be executed there is passed over. */
@@ -191,8 +253,7 @@ function execute(b: PlanBuilder, p: ProcessInput, self: Reg | undefined): void {
     b.sys('execve', [command, argv, envp]);
     return;
   }
-  const path = p.env.findLast((e) => e.startsWith('PATH='))?.slice(5) ?? '';
-  for (const directory of path.split(':').filter((d) => d.startsWith('/'))) {
+  for (const directory of searchPath(p)) {
     b.sys('execve', [`${directory}/${command}`, argv, envp], {
       on: { ENOENT: 'continue', ENOTDIR: 'continue', EACCES: 'continue', ELOOP: 'continue', ENAMETOOLONG: 'continue' },
     });

@@ -19,6 +19,24 @@ export function prepareHandshake(b: PlanBuilder, options: { terminal: boolean; o
   return { pipes, gate: pipe(b, 'gate'), link: socketPair(b, 'link') };
 }
 
+/** The link alone: for a process without a keeper. */
+export function prepareLink(b: PlanBuilder): Handshake['link'] {
+  b.group('exec').doing('preparing the link to the process');
+  return socketPair(b, 'link');
+}
+
+/** In the executor: waits for a byte of the child's, and fails with its error when it has ended instead. */
+export function awaitMessage(b: PlanBuilder, link: Reg, report: Reg, doing: string): void {
+  b.group('exec').doing(doing);
+  const [failed, there] = [b.label(), b.label()];
+  const count = b.sys('read', [link, b.blob(1), 1], { on: { ECONNRESET: failed } });
+  b.branch(count, '==', 1, there);
+  b.place(failed);
+  b.await(report);
+  b.fail('ECHILD', 'the process ended before it was ready');
+  b.place(there);
+}
+
 /** First thing in the child: its side of the descriptors only, so that either end sees the other one go. */
 export function enterChild(b: PlanBuilder, { gate, link, pipes }: Handshake): void {
   for (const fd of [link.parent, gate.write, pipes?.stdin?.write]) if (fd) b.sys('close', [fd]);
@@ -32,7 +50,7 @@ export function leaveParent(b: PlanBuilder, { gate, link, pipes }: Handshake): v
 }
 
 /** In the child: waits until the executor has done its part (cgroup, ID maps, network). */
-export function awaitParent(b: PlanBuilder, { link }: Handshake): void {
+export function awaitParent(b: PlanBuilder, { link }: Pick<Handshake, 'link'>): void {
   b.group('namespaces').doing('waiting for the executor');
   const go = b.label();
   const count = b.sys('read', [link.child, b.blob(1), 1]);
@@ -41,7 +59,7 @@ export function awaitParent(b: PlanBuilder, { link }: Handshake): void {
   b.place(go);
 }
 
-export function letChildGo(b: PlanBuilder, { link }: Handshake): void {
+export function letChildGo(b: PlanBuilder, { link }: Pick<Handshake, 'link'>): void {
   b.group('namespaces').doing('letting the process go on');
   // EPIPE: the child has failed; its report tells why, and is read next.
   b.write(link.parent, 'g', { on: { EPIPE: 'continue', ECONNRESET: 'continue' } });

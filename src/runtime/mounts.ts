@@ -39,6 +39,8 @@ export interface Mounted {
   proc?: Reg;
   dev?: Reg;
   devpts?: Reg;
+  /** /dev is another directory, mounted there: nothing is made in it. */
+  bindDev?: boolean;
 }
 
 export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], facts: MountFacts): Mounted {

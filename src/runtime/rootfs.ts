@@ -184,3 +184,13 @@ export function pivotRoot(b: PlanBuilder, root: Reg, propagation: string | undef
     b.sys('mount', [0, '/', 0, propagations[propagation], 0]);
   }
 }
+
+/** `--no-pivot`: for roots on a ramdisk, which can't be pivoted from. The old root stays mounted underneath, out of reach of `..`. */
+export function moveRoot(b: PlanBuilder, root: Reg): void {
+  const MS_MOVE = 8192;
+  b.group('root file system').doing('moving the root file system');
+  b.sys('fchdir', [root]);
+  b.sys('mount', ['.', '/', 0, MS_MOVE, 0]);
+  b.sys('chroot', ['.']);
+  b.sys('chdir', ['/']);
+}

@@ -1,0 +1,40 @@
+import { createContainer } from '../../../runtime/lifecycle/create.ts';
+import { deleteContainer } from '../../../runtime/lifecycle/delete.ts';
+import { farewellPlan } from '../../../runtime/lifecycle/discard.ts';
+import { hooksAfterStart } from '../../../runtime/lifecycle/start.ts';
+import type { Command } from '../session.ts';
+import { checkConsole, createFlags, creation } from './create.ts';
+
+export const run: Command = {
+  flags: {
+    ...createFlags,
+    detach: { kind: 'bool', short: ['d'] },
+    keep: { kind: 'bool' },
+    'no-subreaper': { kind: 'bool' },
+  },
+  async run(session, args) {
+    const { host, call } = session;
+    const options = creation(session, args);
+    const detach = args.bool('detach');
+    const { spec, process } = options.bundle;
+    checkConsole(process.terminal === true, options.consoleSocket, detach);
+    const container = await createContainer(host, { ...options, go: true });
+    if (spec.hooks?.poststart) await hooksAfterStart(host, container, spec);
+    if (detach) return 0;
+    const ownPids = spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined) ?? false;
+    const keep = args.bool('keep');
+    // Nothing outlives the first process of a pid namespace, so the caller itself can clear up.
+    const simple = ownPids && !keep && !spec.hooks?.poststop?.length;
+    const { status, failed } = await call.supervise(
+      container,
+      simple ? { farewell: farewellPlan(container, host.facts), leave: true } : {},
+    );
+    if (!keep && (!simple || failed)) await deleteContainer(host, container, { force: true });
+    return exitCode(status);
+  },
+};
+
+/** Of a wait status: 128 and the signal's number for a process that a signal ended. */
+export function exitCode(status: number): number {
+  return (status & 0x7f) === 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
+}

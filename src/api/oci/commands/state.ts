@@ -1,0 +1,33 @@
+import { type ContainerState, statusOf } from '../../../runtime/lifecycle/container-state.ts';
+import type { Found } from '../../../runtime/lifecycle/state-store.ts';
+import type { Command } from '../session.ts';
+import { containerId } from './create.ts';
+
+export const state: Command = {
+  flags: {},
+  async run({ call, host }, args) {
+    call.stdout(`${JSON.stringify(stateDocument(host.store.find(containerId(args))), null, 2)}\n`);
+    return 0;
+  },
+};
+
+/** As runc prints it: the specification's state and some more. */
+export function stateDocument(found: Found): Record<string, unknown> {
+  const known = found.state;
+  const status = statusOf(known, found.files);
+  return {
+    ociVersion: known.keelson.ociVersion,
+    id: known.id,
+    pid: status === 'stopped' ? 0 : known.init_process_pid,
+    status,
+    bundle: known.keelson.bundle,
+    rootfs: known.config.rootfs,
+    created: known.created,
+    ...annotations(known),
+    owner: '',
+  };
+}
+
+function annotations({ keelson }: ContainerState): { annotations?: Readonly<Record<string, string>> } {
+  return Object.keys(keelson.annotations).length > 0 ? { annotations: keelson.annotations } : {};
+}

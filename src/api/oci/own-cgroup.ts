@@ -1,0 +1,18 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hostFacts } from '../../kernel/facts.ts';
+
+/** Out of the groups of whoever started the planner: it would be billed to them, frozen with them, killed with them. Best effort. */
+export function leaveCgroups(): void {
+  const { v1, v2 } = hostFacts().cgroup;
+  for (const mount of [...v1, ...(v2 ? [v2] : [])]) {
+    if (mount.controllers.includes('cpuset') && mount !== v2) continue; // an empty cpuset takes nobody
+    const directory = join(mount.mountPoint, 'keelson', 'planner');
+    try {
+      mkdirSync(directory, { recursive: true });
+      writeFileSync(join(directory, 'cgroup.procs'), String(process.pid));
+    } catch {
+      // not allowed to
+    }
+  }
+}

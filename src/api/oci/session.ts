@@ -1,0 +1,103 @@
+/** What a command works with: the caller, its global flags, the containers below its root. */
+import { appendFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { isKeelsonError, messageOf } from '../../ground/errors.ts';
+import { hostFacts, type HostFacts } from '../../kernel/facts.ts';
+import { parseCapabilityMask } from '../../kernel/capabilities.ts';
+import { startError } from '../../runtime/start-error.ts';
+import type { Host } from '../../runtime/lifecycle/host.ts';
+import { StateStore } from '../../runtime/lifecycle/state-store.ts';
+import type { Call, Caller } from './call.ts';
+import type { Flags, Parsed } from './flags.ts';
+
+export const globalFlags: Flags = {
+  root: { kind: 'text' },
+  log: { kind: 'text' },
+  'log-format': { kind: 'text' },
+  debug: { kind: 'bool' },
+  'systemd-cgroup': { kind: 'bool' },
+  rootless: { kind: 'text' },
+  criu: { kind: 'text' },
+  'cgroup-manager': { kind: 'text' },
+  version: { kind: 'bool', short: ['v'] },
+  help: { kind: 'bool', short: ['h'] },
+};
+
+export interface Session {
+  readonly call: Call;
+  readonly caller: Caller;
+  readonly globals: Parsed;
+  readonly host: Host;
+  /** A path as the caller means it. */
+  readonly path: (path: string) => string;
+  readonly log: (level: 'error' | 'warning' | 'debug', message: string) => void;
+}
+
+export interface Command {
+  readonly flags: Flags;
+  /** Words after the container's name belong to someone else. */
+  readonly first?: boolean;
+  run(session: Session, args: Parsed): Promise<number>;
+}
+
+let known: { at: number; facts: HostFacts } | undefined;
+
+/** Facts of the machine, looked up anew from time to time: hierarchies get mounted. */
+function facts(caller: Caller): HostFacts {
+  const now = performance.now();
+  if (!known || now - known.at > 5000) known = { at: now, facts: hostFacts() };
+  const effective = parseCapabilityMask(caller.capabilities.toString(16));
+  return { ...known.facts, capabilities: { ...known.facts.capabilities, effective } };
+}
+
+export function defaultRoot(caller: Caller): string {
+  if (caller.uid === 0) return '/run/keelson-oci';
+  const runtime = caller.env['XDG_RUNTIME_DIR'] ?? `/run/user/${caller.uid}`;
+  return join(runtime, 'keelson-oci');
+}
+
+export function openSession(call: Call, caller: Caller, globals: Parsed): Session {
+  const path = (given: string): string => resolve(caller.cwd, given);
+  const file = globals.text('log');
+  const log: Session['log'] = (level, message) => {
+    if (level === 'debug' && !globals.bool('debug')) return;
+    const line = logLine(globals.text('log-format') === 'json', level, message);
+    if (file === undefined || file === '') {
+      call.stderr(line);
+      return;
+    }
+    try {
+      appendFileSync(path(file), line, { mode: 0o644 });
+    } catch {
+      call.stderr(line);
+    }
+    if (level === 'error') call.stderr(`${message}\n`);
+  };
+  const store = new StateStore(globals.text('root') ? path(globals.text('root') as string) : defaultRoot(caller));
+  const host: Host = {
+    runner: call,
+    store,
+    facts: facts(caller),
+    warn: (message) => log('warning', message),
+    caller: caller.pid,
+  };
+  return { call, caller, globals, host, path, log };
+}
+
+/** Lines as logrus writes them, which callers parse. */
+export function logLine(json: boolean, level: string, message: string): string {
+  const time = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+  return json
+    ? `${JSON.stringify({ level, msg: message, time })}\n`
+    : `time="${time}" level=${level} msg=${JSON.stringify(message)}\n`;
+}
+
+/** An error in the words that callers of runc look for. */
+export function errorText(error: unknown): string {
+  const mapped = startError(error);
+  if (!isKeelsonError(mapped)) return messageOf(mapped);
+  // An operation that a plan gives up at says all in what it was doing.
+  const text =
+    mapped.details.syscall === 'fail' ? mapped.message.replace(/: fail: E[A-Z0-9]+ \([^)]*\)$/, '') : mapped.message;
+  return text.startsWith('exec: "') ? `unable to start container process: ${text}` : text;
+}

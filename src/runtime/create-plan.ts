@@ -1,0 +1,227 @@
+/**
+ * From an OCI config to the plan of `create` and `run`: the same steps as a kept container's (container-plan.ts), but the process is
+ * a plain child of whoever runs the plan, with its standard streams. It waits at a FIFO (`create`) or goes on at once (`run`).
+ */
+import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
+import {
+  AT_FDCWD,
+  CLONE_NEWCGROUP,
+  MS_PRIVATE,
+  O_PATH,
+  O_RDWR,
+  PR_SET_DUMPABLE,
+  S_IFIFO,
+} from '../kernel/constants.ts';
+import type { Plan, Reg } from '../kernel/plan.ts';
+import { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
+import { createCgroup, joinCgroup } from './cgroup-steps.ts';
+import { connectUnix } from './console-steps.ts';
+import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
+import { finishRoot } from './finish-root.ts';
+import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.ts';
+import { runHooks } from './hook-steps.ts';
+import { openHost } from './in-root.ts';
+import { mountAll, type MountFacts } from './mounts.ts';
+import { enterAsRoot, joinNamespaces, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
+import { loopbackUp } from './network-up.ts';
+import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
+import { resetSignals } from './signal-steps.ts';
+import { receiveDescriptor, sendDescriptor } from './stdio.ts';
+import { writeSysctls } from './sysctls.ts';
+import { newTimeNamespace } from './time-namespace.ts';
+import { mapIds, type IdMapper } from './userns-steps.ts';
+
+/** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's, and in the container's namespaces. */
+export const createTags = { started: 1, runtimeHooks: 2, containerHooks: 3 } as const;
+
+export interface CreatePlanInput {
+  readonly spec: Spec;
+  readonly arch: Plan['arch'];
+  /** Absolute. */
+  readonly rootfs: string;
+  readonly mountFacts: Omit<MountFacts, 'userNamespace' | 'ownNetwork' | 'ownPids'>;
+  readonly cgroup?: CgroupPlan;
+  readonly seccomp?: { readonly filter: Uint8Array; readonly flags: number };
+  readonly process: ProcessInput;
+  readonly idMapper: IdMapper;
+  /** The FIFO at which the process waits to be started; absent: it goes on at once. */
+  readonly fifo?: string;
+  readonly consoleSocket?: string;
+  readonly preserveFds: number;
+  readonly newKeyring: boolean;
+  readonly pivot: boolean;
+  /** A mount point that `rootfsPropagation` would let the root's mount spread from, to be made private first. */
+  readonly privateParent?: string;
+}
+
+export interface CreatePlan {
+  readonly plan: Plan;
+  /** The process, its pidfd and, if nobody else has it, its terminal, among the registers of the result. */
+  readonly pid: Reg;
+  readonly pidfd: Reg;
+  readonly terminal?: Reg;
+  /** What answers the plan's syncs; `state` is the JSON that hooks are given, for a status. */
+  resume(tag: number, state: (status: string) => string): Plan;
+}
+
+export function createPlan(input: CreatePlanInput): CreatePlan {
+  const b = new PlanBuilder(input.arch);
+  const { spec } = input;
+  const namespaces = spec.linux?.namespaces ?? [];
+  const fresh = (type: LinuxNamespaceType) => namespaces.some((n) => n.type === type && n.path === undefined);
+  const userNamespace = namespaces.some((n) => n.type === 'user');
+  const tty = spec.process?.terminal ?? false;
+  const hooks = spec.hooks ?? {};
+  const runtimeHooks = [hooks.prestart, hooks.createRuntime].some((list) => list?.length);
+  const containerHooks = [hooks.createContainer, hooks.startContainer].some((list) => list?.length);
+
+  const cgroup = input.cgroup && createCgroup(b, input.cgroup);
+  const gate = input.fifo === undefined ? undefined : makeGate(b, input.fifo);
+  const console =
+    tty && input.consoleSocket !== undefined
+      ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
+      : undefined;
+  const link = prepareLink(b);
+  b.group('namespaces').doing('creating the namespaces');
+  joinPidNamespace(b, namespaces);
+  if (fresh('time')) newTimeNamespace(b, spec.linux?.timeOffsets);
+
+  b.group('namespaces').doing('creating the namespaces');
+  let late: ((builder: PlanBuilder, state: (status: string) => string) => void) | undefined;
+  const cloneInto = cgroup?.cloneInto && { cgroup: cgroup.cloneInto };
+  const child = b.clone({ flags: newNamespaces(namespaces), name: 'init', ...cloneInto }, () => {
+    resetSignals(b);
+    b.sys('close', [link.parent]);
+    if (userNamespace) {
+      b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
+      awaitParent(b, { link });
+      enterAsRoot(b, namespaces);
+    }
+    joinNamespaces(b, namespaces);
+    scoreAndLabels(b, input.process);
+    isolateMounts(b, spec.linux?.rootfsPropagation);
+    if (input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
+    const nul = openHost(b, '/dev/null', O_PATH, { doing: "opening the host's /dev/null" });
+    const root = mountRoot(b, {
+      source: { kind: 'bind', path: input.rootfs },
+      mountPoint: input.rootfs,
+      propagation: spec.linux?.rootfsPropagation,
+      lowerdirPlus: true,
+    });
+    if (!userNamespace) awaitParent(b, { link });
+    if (fresh('cgroup')) {
+      b.group('namespaces').doing('creating the cgroup namespace');
+      b.sys('unshare', [CLONE_NEWCGROUP]);
+    }
+    if (fresh('network')) loopbackUp(b);
+    const mounted = mountAll(b, root, spec.mounts ?? [], {
+      ...input.mountFacts,
+      userNamespace,
+      ownNetwork: fresh('network'),
+      ownPids: fresh('pid'),
+    });
+    if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
+    const terminal = finishRoot(b, root, {
+      linux: spec.linux,
+      nul,
+      dev: mounted.dev,
+      devInRoot: !mounted.bindDev,
+      terminal: tty,
+      userNamespace,
+      ...(input.process.createCwd && { cwd: input.process.cwd }),
+    });
+    if (fresh('uts')) setNames(b, spec);
+    if (runtimeHooks) {
+      b.group('hooks').doing('waiting for the hooks');
+      b.write(link.child, 'h');
+      awaitParent(b, { link });
+    }
+    const rest = (to: PlanBuilder, state?: (status: string) => string) => {
+      if (state) runHooks(to, 'createContainer', hooks.createContainer, state('creating'));
+      to.group('root file system');
+      if (spec.root.readonly) sealRoot(to, root);
+      if (input.pivot) pivotRoot(to, root, spec.linux?.rootfsPropagation);
+      else moveRoot(to, root);
+      if (terminal) {
+        sendDescriptor(to.group('exec').doing('handing over the terminal'), link.child, terminal.master);
+        to.sys('close', [terminal.master]);
+      }
+      runProcess(to, {
+        ...input.process,
+        pipes: undefined,
+        terminal: terminal?.slave,
+        gate,
+        ready: gate && link.child,
+        userNamespace,
+        seccomp: input.seccomp,
+        standalone: {
+          preserveFds: input.preserveFds,
+          newKeyring: input.newKeyring,
+          procDone: true,
+          ...(state && {
+            beforeExec: (last) => runHooks(last, 'startContainer', hooks.startContainer, state('created')),
+          }),
+        },
+      });
+    };
+    if (containerHooks) {
+      b.sync(createTags.containerHooks, [], []);
+      late = rest;
+    } else rest(b);
+  });
+  if (!child.pidfd) throw new RangeError('a process without a pidfd');
+
+  b.sys('close', [link.child]);
+  b.report(createTags.started, [child.pid, child.pidfd], []);
+  if (fresh('user')) {
+    mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
+  }
+  if (cgroup) joinCgroup(b, cgroup, child.pid);
+  letChildGo(b, { link });
+  if (runtimeHooks) {
+    awaitMessage(b, link.parent, child.report, 'waiting for the root file system');
+    b.sync(createTags.runtimeHooks, [], []);
+    letChildGo(b, { link });
+  }
+  const master = tty ? takeTerminal(b, link.parent, child.report) : undefined;
+  if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);
+  if (gate) awaitMessage(b, link.parent, child.report, 'waiting for the process to be ready');
+  else b.await(child.report);
+  return {
+    plan: b.build(),
+    pid: child.pid,
+    pidfd: child.pidfd,
+    ...(master && !console && { terminal: master }),
+    resume(tag, state) {
+      const chunk = new PlanBuilder(input.arch, b);
+      if (tag === createTags.runtimeHooks) {
+        runHooks(chunk, 'prestart', hooks.prestart, state('creating'));
+        runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'));
+      } else late?.(chunk, state);
+      return chunk.build();
+    },
+  };
+}
+
+/**
+ * A FIFO in the container's state directory. Open for reading and writing it neither blocks nor ends, so that whoever starts the container
+ * finds a reader while the process is there, and ENXIO when it isn't.
+ */
+function makeGate(b: PlanBuilder, path: string): Reg {
+  b.group('exec').doing('making the start gate');
+  b.sys('mknodat', [AT_FDCWD, path, S_IFIFO | 0o600, 0]);
+  return openHost(b, path, O_RDWR);
+}
+
+/** The child's terminal; its failure, if it fails before that. */
+export function takeTerminal(b: PlanBuilder, link: Reg, report: Reg): Reg {
+  b.group('exec').doing('waiting for the terminal');
+  const there = b.label();
+  const { received, fd } = receiveDescriptor(b, link);
+  b.branch(received, '>=', 1, there);
+  b.await(report);
+  b.fail('ECHILD', 'the process ended before it had a terminal');
+  b.place(there);
+  return fd;
+}

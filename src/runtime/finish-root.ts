@@ -1,0 +1,52 @@
+/** Everything in the new root but the mounts: devices, terminal, hidden and protected paths. */
+import { O_NOCTTY, O_PATH, O_RDWR, openFlags } from '../kernel/constants.ts';
+import type { Reg } from '../kernel/plan.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { Linux } from '../spec/runtime.ts';
+import { defaultDevices, makeDevices, ttyDevice } from './devices.ts';
+import { ensureDirectory, noLinks, openIn } from './in-root.ts';
+import { maskPaths, protectPaths } from './mounts.ts';
+import { mountConsole, openTerminal } from './stdio.ts';
+
+export interface RootFinish {
+  readonly linux: Linux | undefined;
+  /** The host's /dev/null, and the container's /dev where it is a mount of its own. */
+  readonly nul: Reg;
+  readonly dev: Reg | undefined;
+  /** Make nodes in the /dev of the root itself when none is mounted. */
+  readonly devInRoot?: boolean;
+  readonly terminal: boolean;
+  readonly userNamespace: boolean;
+  /** A directory to make. */
+  readonly cwd?: string;
+}
+
+export function finishRoot(b: PlanBuilder, root: Reg, p: RootFinish): { master: Reg; slave: Reg } | undefined {
+  const dev = p.dev ?? (p.devInRoot ? devOfRoot(b, root) : undefined);
+  if (dev) {
+    const own = p.linux?.devices ?? [];
+    const standard = [...defaultDevices, ttyDevice].filter((d) => !own.some((o) => o.path === d.path));
+    makeDevices(b, root, dev, [...standard, ...own], { bind: p.userNamespace, links: true });
+  }
+  let terminal: { master: Reg; slave: Reg } | undefined;
+  if (p.terminal) {
+    const ptmx = openIn(b.group('exec').doing('opening a terminal'), root, '/dev/pts/ptmx', {
+      flags: O_RDWR | O_NOCTTY,
+    });
+    terminal = openTerminal(b, ptmx);
+    mountConsole(b, root, terminal.slave);
+  }
+  if (p.cwd !== undefined) {
+    b.group('exec').doing(`making the working directory ${p.cwd}`);
+    b.sys('close', [ensureDirectory(b, root, p.cwd)]);
+  }
+  protectPaths(b, root, p.linux?.readonlyPaths ?? []);
+  maskPaths(b, root, p.nul, p.linux?.maskedPaths ?? []);
+  return terminal;
+}
+
+function devOfRoot(b: PlanBuilder, root: Reg): Reg {
+  b.group('devices').doing('opening /dev');
+  b.sys('close', [ensureDirectory(b, root, '/dev', { resolve: noLinks })]);
+  return openIn(b, root, '/dev', { flags: O_PATH | openFlags(b.arch).O_DIRECTORY, resolve: noLinks });
+}

@@ -1,0 +1,107 @@
+/** The plan of an OCI runtime's `exec`: joins a running container's namespaces and cgroup; the process is a child of whoever runs the plan. */
+import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
+import { AT_FDCWD, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, O_NOCTTY, O_PATH, O_RDWR } from '../kernel/constants.ts';
+import type { Plan, Reg } from '../kernel/plan.ts';
+import { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { LinuxNamespaceType } from '../spec/runtime.ts';
+import { joinCgroup, openCgroup } from './cgroup-steps.ts';
+import { connectUnix } from './console-steps.ts';
+import { takeTerminal } from './create-plan.ts';
+import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
+import { awaitParent, letChildGo, prepareLink } from './handshake.ts';
+import { noLinks, openIn } from './in-root.ts';
+import { cloneFlags } from './namespaces.ts';
+import { resetSignals } from './signal-steps.ts';
+import { openTerminal, sendDescriptor } from './stdio.ts';
+
+export interface JoinPlanInput {
+  readonly arch: Plan['arch'];
+  /** Of the container's first process. */
+  readonly pid: number;
+  /** Those of its namespaces that are not the caller's. */
+  readonly namespaces: readonly LinuxNamespaceType[];
+  readonly cgroup?: Pick<CgroupPlan, 'directories' | 'cloneInto'>;
+  readonly seccomp?: { readonly filter: Uint8Array; readonly flags: number };
+  readonly process: ProcessInput;
+  readonly terminal: boolean;
+  readonly consoleSocket?: string;
+  readonly preserveFds: number;
+}
+
+export interface JoinPlan {
+  readonly plan: Plan;
+  readonly pid: Reg;
+  readonly pidfd: Reg;
+  readonly terminal?: Reg;
+  /** Answers the plan's one sync, once it is known that the pidfd is of the process that was meant. */
+  confirmed(): Plan;
+}
+
+export function joinPlan(input: JoinPlanInput): JoinPlan {
+  const b = new PlanBuilder(input.arch);
+  const has = (type: LinuxNamespaceType) => input.namespaces.includes(type);
+  b.group('namespaces').doing('finding the container');
+  const init = b.sys('pidfd_open', [input.pid, 0]);
+  b.sync(1, [], []);
+  const cgroup = input.cgroup && openCgroup(b, input.cgroup);
+  const console =
+    input.terminal && input.consoleSocket !== undefined
+      ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
+      : undefined;
+  const link = prepareLink(b);
+  b.group('namespaces').doing('joining the namespaces of the container');
+  // A pid namespace takes in children only; to enter it one has to own it, so the user namespace comes first.
+  const outer = (has('pid') ? CLONE_NEWPID : 0n) | (has('user') ? CLONE_NEWUSER : 0n);
+  if (outer) b.sys('setns', [init, outer]);
+  const child = b.clone({ flags: 0n, name: 'exec', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
+    resetSignals(b);
+    b.sys('close', [link.parent]);
+    awaitParent(b, { link });
+    scoreAndLabels(b, input.process);
+    b.group('namespaces').doing('joining the namespaces of the container');
+    const inner = input.namespaces
+      .filter((type) => type !== 'pid' && type !== 'user' && type !== 'mount')
+      .reduce((bits, type) => bits | cloneFlags[type], has('mount') ? CLONE_NEWNS : 0n);
+    if (inner) b.sys('setns', [init, inner]);
+    b.sys('close', [init]);
+    if (has('user')) {
+      b.sys('setgroups', [0, 0], { on: { EPERM: 'continue' } });
+      b.sys('setresgid', [0, 0, 0]);
+      b.sys('setresuid', [0, 0, 0]);
+    }
+    let slave: Reg | undefined;
+    if (input.terminal) {
+      b.group('exec').doing('opening a terminal');
+      const root = b.sys('openat', [AT_FDCWD, '/', O_PATH | 0o2000000]);
+      const ptmx = openIn(b, root, '/dev/pts/ptmx', { flags: O_RDWR | O_NOCTTY, resolve: noLinks });
+      const terminal = openTerminal(b, ptmx);
+      sendDescriptor(b, link.child, terminal.master);
+      b.sys('close', [terminal.master]);
+      slave = terminal.slave;
+    }
+    runProcess(b, {
+      ...input.process,
+      pipes: undefined,
+      terminal: slave,
+      gate: undefined,
+      ready: undefined,
+      userNamespace: has('user'),
+      seccomp: input.seccomp,
+      standalone: { preserveFds: input.preserveFds, newKeyring: false, procDone: true },
+    });
+  });
+  if (!child.pidfd) throw new RangeError('a process without a pidfd');
+  b.sys('close', [link.child]);
+  if (cgroup) joinCgroup(b, cgroup, child.pid);
+  letChildGo(b, { link });
+  const master = input.terminal ? takeTerminal(b, link.parent, child.report) : undefined;
+  if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);
+  b.await(child.report);
+  return {
+    plan: b.build(),
+    pid: child.pid,
+    pidfd: child.pidfd,
+    ...(master && !console && { terminal: master }),
+    confirmed: () => new PlanBuilder(input.arch, b).build(),
+  };
+}

@@ -1,0 +1,190 @@
+/** `create` and the first half of `run`: from a bundle to a process that waits at its gate or runs already. */
+import { renameSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { fromSystemError } from '../../ground/errors.ts';
+import { cgroupDriver, cgroupPath, readText } from '../../kernel/cgroup.ts';
+import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
+import type { HostFacts } from '../../kernel/facts.ts';
+import { parseMountInfo } from '../../kernel/facts-cgroup.ts';
+import { startTimeOf } from '../../store/process-identity.ts';
+import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
+import { createPlan, createTags } from '../create-plan.ts';
+import { hostInput, processInput } from '../host-input.ts';
+import type { Bundle } from './load-bundle.ts';
+import { type ContainerState, freezerRecord, hookState } from './container-state.ts';
+import type { Host } from './host.ts';
+import type { Found } from './state-store.ts';
+import { discard } from './discard.ts';
+
+export interface CreateOptions {
+  readonly id: string;
+  readonly bundle: Bundle;
+  readonly consoleSocket?: string;
+  readonly pidFile?: string;
+  readonly preserveFds: number;
+  readonly noPivot: boolean;
+  readonly noNewKeyring: boolean;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Go on at once instead of waiting for `start`. */
+  readonly go: boolean;
+}
+
+export interface Created extends Found {
+  readonly pid: number;
+  readonly pidfd: number;
+  /** The caller's descriptor of the terminal that nobody else has. */
+  readonly terminal?: number;
+  readonly cgroup: CgroupPlan | undefined;
+}
+
+export async function createContainer(host: Host, options: CreateOptions): Promise<Created> {
+  const { facts, store } = host;
+  const { bundle, id } = options;
+  const { spec } = bundle;
+  const placed = placeCgroup(facts, id, bundle);
+  for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
+  const planned = createPlan({
+    spec,
+    ...hostInput(facts),
+    rootfs: bundle.rootfs,
+    ...(placed && { cgroup: placed.plan }),
+    ...(spec.linux?.seccomp && {
+      seccomp: { filter: compileSeccomp(spec.linux.seccomp, facts.arch), flags: seccompFlags(spec.linux.seccomp) },
+    }),
+    process: processInput(withListenFds(bundle.process, options), facts, {
+      createCwd: false,
+      setgroups: true,
+      userNamespace: spec.linux?.namespaces?.some((n) => n.type === 'user') ?? false,
+      warn: host.warn,
+    }),
+    idMapper: { kind: 'direct' },
+    ...(!options.go && { fifo: join(store.root, id, 'exec.fifo') }),
+    ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
+    preserveFds: options.preserveFds + listenFds(options.environment),
+    newKeyring: !options.noNewKeyring,
+    pivot: !options.noPivot,
+    ...sharedParent(bundle),
+  });
+  const files = store.reserve(id);
+  let state = stateOf(options, placed?.cgroup, facts);
+  let child: { pid: number; pidfd: number } | undefined;
+  try {
+    writeFileSync(files.config, bundle.text, { mode: 0o600 });
+    const result = await host.runner.run(planned.plan, {
+      onReport({ tag, registers }) {
+        if (tag !== createTags.started) return;
+        child = { pid: Number(registers[0]), pidfd: Number(registers[1]) };
+        state = withPid(state, child.pid);
+        store.save(files, state);
+      },
+      onSync: ({ tag }) => planned.resume(tag, (status) => hookState(state, status)),
+    });
+    const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
+    if (options.pidFile !== undefined) writePidFile(options.pidFile, at(planned.pid));
+    return {
+      state,
+      files,
+      pid: at(planned.pid),
+      pidfd: at(planned.pidfd),
+      ...(planned.terminal && { terminal: at(planned.terminal) }),
+      cgroup: placed?.plan,
+    };
+  } catch (error) {
+    await discard(host, { state, files }, { child });
+    throw error;
+  }
+}
+
+function placeCgroup(facts: HostFacts, id: string, { spec }: Bundle): { cgroup: Cgroup; plan: CgroupPlan } | undefined {
+  if (facts.cgroup.mode === 'none') return undefined;
+  const path = cgroupPath({
+    facts: facts.cgroup,
+    euid: facts.euid,
+    id,
+    ...(spec.linux?.cgroupsPath !== undefined && { cgroupsPath: spec.linux.cgroupsPath }),
+  });
+  if (path === undefined) return undefined;
+  const driver = cgroupDriver(facts.cgroup);
+  const cgroup = driver.locate(facts.cgroup, path);
+  const resources = spec.linux?.resources ?? {};
+  const skipDevices = facts.inUserNamespace;
+  return { cgroup, plan: driver.create(facts.cgroup, { cgroup, resources, skipDevices }, readText) };
+}
+
+function listenFds(environment: Readonly<Record<string, string>>): number {
+  const count = Number(environment['LISTEN_FDS'] ?? '0');
+  return Number.isInteger(count) && count > 0 && count < 1024 ? count : 0;
+}
+
+/** Socket activation is passed on (sd_listen_fds(3)); in the container its receiver is process 1. */
+function withListenFds(process: Bundle['process'], { environment }: CreateOptions): Bundle['process'] {
+  const count = listenFds(environment);
+  if (count === 0) return process;
+  const names = environment['LISTEN_FDNAMES'];
+  const more = [`LISTEN_FDS=${count}`, 'LISTEN_PID=1', ...(names === undefined ? [] : [`LISTEN_FDNAMES=${names}`])];
+  return { ...process, env: [...(process.env ?? []), ...more] };
+}
+
+/** With a shared root the mount of the root file system would travel to the host through the mount it lies in. */
+function sharedParent({ spec, rootfs }: Bundle): { privateParent?: string } {
+  if (!spec.linux?.rootfsPropagation?.endsWith('shared')) return {};
+  const points = parseMountInfo(readText('/proc/self/mountinfo') ?? '').map((m) => m.mountPoint);
+  const parents = points.filter((p) => p === '/' || rootfs === p || rootfs.startsWith(`${p}/`));
+  return { privateParent: parents.sort((a, b) => b.length - a.length)[0] ?? '/' };
+}
+
+function stateOf({ id, bundle }: CreateOptions, cgroup: Cgroup | undefined, facts: HostFacts): ContainerState {
+  const freezer = cgroup && freezerRecord(cgroupDriver(facts.cgroup).freezer(cgroup));
+  return {
+    id,
+    init_process_pid: 0,
+    init_process_start: 0,
+    created: new Date().toISOString(),
+    rootless: facts.euid !== 0 || facts.inUserNamespace,
+    cgroup_paths: cgroup?.directories ?? {},
+    namespace_paths: {},
+    external_descriptors: [],
+    intel_rdt_path: '',
+    config: { rootfs: bundle.rootfs, labels: [`bundle=${bundle.path}`], version: '1.0.0' },
+    keelson: {
+      ociVersion: bundle.spec.ociVersion,
+      bundle: bundle.path,
+      annotations: bundle.spec.annotations ?? {},
+      ...(cgroup && { cgroup }),
+      ...(freezer && { freezer }),
+      owner: facts.euid === 0 ? 'root' : String(facts.euid),
+    },
+  };
+}
+
+const namespaceFiles = {
+  NEWIPC: 'ipc',
+  NEWNET: 'net',
+  NEWNS: 'mnt',
+  NEWPID: 'pid',
+  NEWUTS: 'uts',
+  NEWUSER: 'user',
+  NEWCGROUP: 'cgroup',
+  NEWTIME: 'time',
+};
+
+function withPid(state: ContainerState, pid: number): ContainerState {
+  const paths = Object.entries(namespaceFiles).map(([type, file]) => [type, `/proc/${pid}/ns/${file}`]);
+  return {
+    ...state,
+    init_process_pid: pid,
+    init_process_start: startTimeOf(pid) ?? 0,
+    namespace_paths: Object.fromEntries(paths) as Record<string, string>,
+  };
+}
+
+/** Complete or not at all: callers watch for the name. */
+export function writePidFile(path: string, pid: number): void {
+  const next = join(dirname(path), `.${basename(path)}`);
+  try {
+    writeFileSync(next, String(pid), { mode: 0o666 });
+    renameSync(next, path);
+  } catch (error) {
+    throw fromSystemError(error, `writing the pid file ${path}`);
+  }
+}

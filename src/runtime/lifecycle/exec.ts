@@ -1,0 +1,112 @@
+/** `exec`: one more process in a running container. */
+import { statSync } from 'node:fs';
+import { KeelsonError } from '../../ground/errors.ts';
+import type { Cgroup } from '../../kernel/cgroup-driver.ts';
+import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
+import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
+import { hostInput, processInput } from '../host-input.ts';
+import { joinPlan } from '../join-plan.ts';
+import { isAlive, statusOf } from './container-state.ts';
+import { writePidFile } from './create.ts';
+import type { Host } from './host.ts';
+import type { Found } from './state-store.ts';
+
+export interface ExecOptions {
+  readonly found: Found;
+  readonly spec: Spec;
+  readonly process: Process;
+  readonly consoleSocket?: string;
+  readonly pidFile?: string;
+  readonly preserveFds: number;
+  readonly ignorePaused: boolean;
+  /** Below the container's own group, by controller ('' for all). */
+  readonly cgroup: Readonly<Record<string, string>>;
+}
+
+export async function execProcess(
+  host: Host,
+  options: ExecOptions,
+): Promise<{ pid: number; pidfd: number; terminal?: number }> {
+  const { found, process, spec } = options;
+  const { state } = found;
+  const { facts } = host;
+  const status = statusOf(state, found.files);
+  if (status === 'stopped' || status === 'creating') {
+    throw new KeelsonError('conflict', 'cannot exec in a stopped container');
+  }
+  if (status === 'paused' && !options.ignorePaused) {
+    throw new KeelsonError('conflict', 'cannot exec in a paused container (use --ignore-paused to override)');
+  }
+  const namespaces = namespaceTypes.filter((type) => isForeign(state.init_process_pid, host.caller, type));
+  const userNamespace = namespaces.includes('user');
+  const { seccomp } = spec.linux ?? {};
+  const planned = joinPlan({
+    arch: hostInput(facts).arch,
+    pid: state.init_process_pid,
+    namespaces,
+    ...(state.keelson.cgroup && { cgroup: groupsToJoin(state.keelson.cgroup, options.cgroup) }),
+    ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
+    process: processInput(process, facts, { createCwd: false, setgroups: true, userNamespace, warn: host.warn }),
+    terminal: process.terminal ?? false,
+    ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
+    preserveFds: options.preserveFds,
+  });
+  const result = await host.runner.run(planned.plan, {
+    onSync() {
+      if (!isAlive(state)) throw new KeelsonError('conflict', 'cannot exec in a stopped container');
+      return planned.confirmed();
+    },
+  });
+  const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
+  if (options.pidFile !== undefined) writePidFile(options.pidFile, at(planned.pid));
+  return {
+    pid: at(planned.pid),
+    pidfd: at(planned.pidfd),
+    ...(planned.terminal && { terminal: at(planned.terminal) }),
+  };
+}
+
+const namespaceFile: Readonly<Record<LinuxNamespaceType, string>> = {
+  pid: 'pid',
+  network: 'net',
+  mount: 'mnt',
+  ipc: 'ipc',
+  uts: 'uts',
+  user: 'user',
+  cgroup: 'cgroup',
+  time: 'time',
+};
+
+/** The caller's namespaces count, as far as they may be looked at; else this process's, which is of the same mount and user namespace. */
+function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boolean {
+  const inode = (of: number | string) => {
+    try {
+      return statSync(`/proc/${of}/ns/${namespaceFile[type]}`).ino;
+    } catch {
+      return undefined;
+    }
+  };
+  const theirs = inode(pid);
+  return theirs !== undefined && theirs !== (inode(caller) ?? inode('self'));
+}
+
+function groupsToJoin(
+  cgroup: Cgroup,
+  below: Readonly<Record<string, string>>,
+): {
+  directories: { path: string; writes: []; leaf: true }[];
+  cloneInto?: string;
+} {
+  const place = (controller: string, directory: string) => {
+    const sub = below[controller] ?? below[''];
+    return sub === undefined || sub === '/' ? directory : `${directory}/${sub.replace(/^\/+/, '')}`;
+  };
+  const paths = new Set(
+    Object.entries(cgroup.directories).map(([controller, directory]) => place(controller, directory)),
+  );
+  const unified = cgroup.directories[''];
+  return {
+    directories: [...paths].map((path) => ({ path, writes: [], leaf: true })),
+    ...(unified !== undefined && { cloneInto: place('', unified) }),
+  };
+}

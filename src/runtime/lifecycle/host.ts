@@ -1,0 +1,18 @@
+import type { HostFacts } from '../../kernel/facts.ts';
+import type { PlanHooks, PlanResult } from '../../kernel/keel.ts';
+import type { Plan } from '../../kernel/plan.ts';
+import type { StateStore } from './state-store.ts';
+
+/** Carries out plans as the caller of the runtime. */
+export interface Runner {
+  run(plan: Plan, hooks?: PlanHooks): Promise<PlanResult>;
+}
+
+export interface Host {
+  readonly runner: Runner;
+  readonly store: StateStore;
+  readonly facts: HostFacts;
+  readonly warn: (message: string) => void;
+  /** The process that carries out the plans. */
+  readonly caller: number;
+}

@@ -1,0 +1,78 @@
+/** Making, joining and naming namespaces. */
+import {
+  CLONE_NEWCGROUP,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWTIME,
+  CLONE_NEWUSER,
+  CLONE_NEWUTS,
+  O_RDONLY,
+} from '../kernel/constants.ts';
+import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { LinuxNamespace, LinuxNamespaceType, Spec } from '../spec/runtime.ts';
+import { openHost } from './in-root.ts';
+
+export const cloneFlags: Readonly<Record<LinuxNamespaceType, bigint>> = {
+  mount: CLONE_NEWNS,
+  pid: CLONE_NEWPID,
+  ipc: CLONE_NEWIPC,
+  uts: CLONE_NEWUTS,
+  network: CLONE_NEWNET,
+  user: CLONE_NEWUSER,
+  time: CLONE_NEWTIME,
+  cgroup: CLONE_NEWCGROUP,
+};
+
+/**
+ * What clone3(2) makes. A new cgroup namespace shows the cgroup the child is in when it is made, so the child makes it after it was moved;
+ * a time namespace takes in children only and is made before (see time-namespace.ts).
+ */
+export function newNamespaces(namespaces: readonly LinuxNamespace[]): bigint {
+  return namespaces
+    .filter((n) => n.path === undefined && n.type !== 'cgroup' && n.type !== 'time')
+    .reduce((bits, n) => bits | cloneFlags[n.type], 0n);
+}
+
+/** After the IDs were mapped: root of the new user namespace, which owns what follows. */
+export function enterAsRoot(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
+  b.group('namespaces').doing('becoming root of the user namespace');
+  const existing = namespaces.find((n) => n.type === 'user' && n.path !== undefined);
+  if (existing?.path) {
+    const fd = openHost(b, existing.path, O_RDONLY);
+    b.sys('setns', [fd, CLONE_NEWUSER]);
+    b.sys('close', [fd]);
+  }
+  b.sys('setgroups', [0, 0], { on: { EPERM: 'continue' } });
+  b.sys('setresgid', [0, 0, 0]);
+  b.sys('setresuid', [0, 0, 0]);
+}
+
+/** setns(2) into a pid namespace counts for children only, so the executor does it before the clone. */
+export function joinPidNamespace(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
+  for (const { type, path } of namespaces) {
+    if (path === undefined || type !== 'pid') continue;
+    b.doing(`joining the ${type} namespace ${path}`);
+    const fd = openHost(b, path, O_RDONLY);
+    b.sys('setns', [fd, cloneFlags[type]]);
+    b.sys('close', [fd]);
+  }
+}
+
+export function joinNamespaces(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
+  b.group('namespaces');
+  for (const { type, path } of namespaces) {
+    if (path === undefined || type === 'pid' || type === 'user') continue;
+    b.doing(`joining the ${type} namespace ${path}`);
+    const fd = openHost(b, path, O_RDONLY);
+    b.sys('setns', [fd, cloneFlags[type]]);
+    b.sys('close', [fd]);
+  }
+}
+
+export function setNames(b: PlanBuilder, spec: Spec): void {
+  b.group('namespaces').doing('setting the host name');
+  if (spec.hostname) b.sys('sethostname', [spec.hostname, Buffer.byteLength(spec.hostname)]);
+  if (spec.domainname) b.sys('setdomainname', [spec.domainname, Buffer.byteLength(spec.domainname)]);
+}
