@@ -51,7 +51,8 @@ if (mtime(keel) < Math.max(newest('native', ['.c', '.h', '.json']), mtime('scrip
   run('keel', process.execPath, ['scripts/build-keel.mjs']);
 }
 
-const sources = Math.max(newest('src', ['.ts', '.json']), mtime('tsconfig.json'), mtime('package-lock.json'));
+const inputs = ['tsconfig.json', 'package-lock.json', 'scripts/bundle.mjs'];
+const sources = Math.max(newest('src', ['.ts', '.json']), ...inputs.map(mtime));
 if (mtime('dist/.built') < sources) {
   const ready = existsSync(join(root, 'node_modules/typescript'));
   if (!ready) {
@@ -59,19 +60,15 @@ if (mtime('dist/.built') < sources) {
     process.exit(1);
   }
   run('TypeScript', process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
-  run('command line', join(root, 'node_modules/.bin/esbuild'), [
-    'src/cli/main.ts',
+  run('command line', process.execPath, ['scripts/bundle.mjs']);
+  run('planner', join(root, 'node_modules/.bin/esbuild'), [
+    'src/api/oci/main.ts',
     '--bundle',
     '--platform=node',
     '--format=esm',
     '--target=node24',
-    '--outdir=dist',
-    '--entry-names=keelson',
-    '--chunk-names=chunks/[name]-[hash]',
-    '--splitting',
-    '--out-extension:.js=.mjs',
+    '--outfile=dist/planner.mjs',
     '--log-level=warning',
-    '--banner:js=import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
   ]);
   mkdirSync(join(root, 'dist'), { recursive: true });
   writeFileSync(join(root, 'dist/.built'), `${sources}\n`);

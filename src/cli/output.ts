@@ -1,6 +1,5 @@
 import { write, writeSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { isatty } from 'node:tty';
+import { isTerminal } from './session/is-terminal.ts';
 
 /** The reader of standard output or error has gone away: the command ends as if by SIGPIPE, without a word. */
 export class ReaderGone extends Error {}
@@ -18,11 +17,14 @@ function ignorable(error: unknown): boolean {
  */
 export class Output {
   readonly fd: number;
-  readonly isTerminal: boolean;
+  #isTerminal: boolean | undefined;
 
   constructor(fd: number) {
     this.fd = fd;
-    this.isTerminal = isatty(fd);
+  }
+
+  get isTerminal(): boolean {
+    return (this.#isTerminal ??= isTerminal(this.fd));
   }
 
   /** Writes a text of bounded size at once, before it returns. */
@@ -52,7 +54,7 @@ export class Output {
         });
         left = left.subarray(written);
       } catch (error) {
-        if (ignorable(error)) await sleep(2);
+        if (ignorable(error)) await new Promise((resolve) => setTimeout(resolve, 2));
       }
     }
   }

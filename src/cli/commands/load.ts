@@ -5,7 +5,7 @@ import { type Command, command as define, noArgs } from '../command.ts';
 import { bool, string } from '../flags.ts';
 import { readSource } from '../input.ts';
 import { ProgressLines } from '../output/progress.ts';
-import { standardInputIsTerminal } from '../session/terminal.ts';
+import { inputIsTerminal } from '../session/terminal.ts';
 
 export const command: Command = define({
   usage: '[OPTIONS]',
@@ -18,7 +18,7 @@ export const command: Command = define({
     quiet: bool('Suppress the load output', { short: 'q' }),
   },
   run: async ({ cli, flags }) => {
-    if (flags.input === '' && standardInputIsTerminal)
+    if (flags.input === '' && inputIsTerminal())
       throw new KeelsonError('invalid-argument', 'requested load from stdin, but stdin is empty');
     const source = await readSource(flags.input === '' ? '-' : flags.input);
     const lines = new ProgressLines(cli.stdout);

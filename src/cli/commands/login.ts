@@ -4,7 +4,7 @@ import { bool, string } from '../flags.ts';
 import { readAll } from '../input.ts';
 import { registryOf } from '../options/registry.ts';
 import { ask, askSecret } from '../session/ask.ts';
-import { standardInputIsTerminal } from '../session/terminal.ts';
+import { inputIsTerminal } from '../session/terminal.ts';
 
 export const command: Command = define({
   usage: '[OPTIONS] [SERVER]',
@@ -31,7 +31,7 @@ export const command: Command = define({
         throw new KeelsonError('invalid-argument', 'the --password-stdin option requires --username to be set');
       password = (await readAll(64 * 1024)).toString().replace(/\r?\n$/, '');
     }
-    if ((username === '' || password === '') && !standardInputIsTerminal)
+    if ((username === '' || password === '') && !inputIsTerminal())
       throw new KeelsonError('invalid-argument', 'cannot perform an interactive login from a non TTY device');
     if (username === '') username = await ask(cli, 'Username: ');
     if (username === '') throw new KeelsonError('invalid-argument', 'username is required');

@@ -27,7 +27,7 @@ export function explainPlan(plan: Plan, style: ExplainStyle): string {
   const bold = (text: string): string => (style.color ? `\x1b[1m${text}\x1b[0m` : text);
   const dim = (text: string): string => (style.color ? `\x1b[2m${text}\x1b[0m` : text);
   const lines = planLines(plan);
-  const groups = Map.groupBy(lines, ({ group }) => group);
+  const groups = Map.groupBy(lines, ({ group }) => group || 'exec');
   const names = [
     ...order.filter((name) => groups.has(name)),
     ...[...groups.keys()].filter((name) => !order.includes(name)),

@@ -10,7 +10,9 @@ export function timingText(spans: readonly Span[]): string {
   const [first] = spans;
   if (first === undefined) return '';
   const begin = spans.reduce((least, { start }) => (start < least ? start : least), first.start);
-  const children = Map.groupBy(spans, ({ parent }) => parent);
+  // A span whose parent isn't shown stands for itself.
+  const ids = new Set(spans.map(({ id }) => id));
+  const children = Map.groupBy(spans, ({ parent }) => (parent !== undefined && ids.has(parent) ? parent : undefined));
   const lines: { took: string; at: string; name: string }[] = [];
   const add = (parent: number | undefined, depth: number): void => {
     const own = (children.get(parent) ?? []).toSorted((a, b) =>

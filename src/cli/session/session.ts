@@ -1,7 +1,7 @@
 import type { Attachment } from '../../engine/types.ts';
 import type { Cli } from '../cli.ts';
 import { DetachFilter, parseDetachKeys } from './detach-keys.ts';
-import { rawMode, standardInputIsTerminal, terminalSize } from './terminal.ts';
+import { rawMode, inputIsTerminal, terminalSize } from './terminal.ts';
 
 export interface SessionOptions {
   /** Send standard input along. */
@@ -73,7 +73,7 @@ function sendInput(attachment: Attachment, options: SessionOptions, cleanup: Dis
   // The process's stdin, not a stream of our own on descriptor 0: it reads pipes and terminals without blocking a thread.
   const input = process.stdin;
   const filter = options.tty ? new DetachFilter(parseDetachKeys(options.detachKeys || 'ctrl-p,ctrl-q')) : undefined;
-  if (options.tty && standardInputIsTerminal) {
+  if (options.tty && inputIsTerminal()) {
     const raw = rawMode(input);
     cleanup.defer(() => raw.restore());
   }

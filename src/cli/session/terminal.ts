@@ -1,14 +1,18 @@
+import type { ReadStream } from 'node:tty';
 import type { Cli } from '../cli.ts';
 import { Exit } from '../failure.ts';
-import { ReadStream, WriteStream, isatty } from 'node:tty';
+import { isTerminal } from './is-terminal.ts';
 
-/** The terminal this process was started from, as a session with a container's terminal needs it. */
-export const standardInputIsTerminal: boolean = isatty(0);
+/** Whether standard input is a terminal. */
+export function inputIsTerminal(): boolean {
+  return isTerminal(0);
+}
 
 /** The size of the terminal behind standard output, error or input; undefined when there is none. */
 export function terminalSize(): { readonly columns: number; readonly rows: number } | undefined {
-  const fd = [1, 2, 0].find((candidate) => isatty(candidate));
+  const fd = [1, 2, 0].find((candidate) => isTerminal(candidate));
   if (fd === undefined) return undefined;
+  const { WriteStream } = process.getBuiltinModule('node:tty');
   const [columns, rows] = new WriteStream(fd).getWindowSize();
   return { columns, rows };
 }
@@ -31,7 +35,7 @@ export function rawMode(input: ReadStream): { restore(): void } {
 
 /** Ends the command when a container's terminal would have no terminal's keys to read. */
 export function checkTerminal(cli: Cli, options: { readonly stdin: boolean; readonly tty: boolean }): void {
-  if (!options.stdin || !options.tty || standardInputIsTerminal) return;
+  if (!options.stdin || !options.tty || inputIsTerminal()) return;
   cli.stderr.line('the input device is not a TTY');
   throw new Exit(1);
 }
