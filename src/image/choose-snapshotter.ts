@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import type { Context } from '../ground/context.ts';
 import { fromSystemError, isKeelsonError, KeelsonError } from '../ground/errors.ts';
 import { removeTree } from '../ground/remove-tree.ts';
-import { CLONE_NEWNS, CLONE_NEWUSER, MS_PRIVATE, MS_REC } from '../kernel/constants.ts';
+import { CLONE_NEWNS } from '../kernel/constants.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import { hostArch } from '../kernel/syscalls.ts';
 import { makeFilesystem } from '../runtime/filesystem.ts';
+import { inChild } from './sandbox.ts';
 import type { SnapshotOptions } from './snapshot-layers.ts';
 import { NativeSnapshotter } from './snapshot-native.ts';
 import { OverlaySnapshotter } from './snapshot-overlay.ts';
-import type { ContainerSnapshotter } from './snapshotter.ts';
+import type { Snapshotter } from './snapshotter.ts';
 
 const drivers = { overlay: OverlaySnapshotter, native: NativeSnapshotter };
 export type SnapshotDriver = keyof typeof drivers;
@@ -23,7 +24,7 @@ export type SnapshotDriver = keyof typeof drivers;
 export async function chooseSnapshotter(
   context: Context,
   options: SnapshotOptions & { readonly driver?: SnapshotDriver },
-): Promise<ContainerSnapshotter> {
+): Promise<Snapshotter> {
   const folder = join(options.root, 'snapshots');
   const known = options.driver ?? (await readFile(join(folder, 'driver'), 'utf8').catch(() => '')).trim();
   if (known in drivers) return new drivers[known as SnapshotDriver](options);
@@ -49,15 +50,12 @@ export async function whyNoOverlay(context: Context, options: SnapshotOptions): 
     const b = new PlanBuilder(hostArch());
     const words = ['source=overlay', `lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work}`];
     if (options.ids) words.push('userxattr');
-    // Alone in its namespace this process maps to nobody, which is enough to be allowed to mount.
-    const flags = options.ids ? CLONE_NEWNS | CLONE_NEWUSER : CLONE_NEWNS;
     b.group('snapshots').doing('trying overlayfs');
-    const child = b.clone({ flags, name: 'probe', pidfd: false }, () => {
-      b.sys('mount', [0, '/', 0, MS_PRIVATE | MS_REC, 0]);
+    inChild(b, options.ids, () => {
+      b.doing('trying overlayfs');
+      if (!options.ids) b.sys('unshare', [CLONE_NEWNS]);
       makeFilesystem(b, 'overlay', words, 0);
     });
-    b.await(child.report);
-    b.sys('wait4', [child.pid, 0, 0, 0]);
     await options.keel.run(b.build(), {}, context);
     return undefined;
   } catch (error) {

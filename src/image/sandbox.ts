@@ -10,6 +10,7 @@ import {
   MS_REC,
   O_PATH,
   openFlags,
+  PR_SET_DUMPABLE,
   PR_SET_PDEATHSIG,
   SIGKILL,
 } from '../kernel/constants.ts';
@@ -69,15 +70,12 @@ export const markReadingCapabilities: readonly string[] = ['DAC_READ_SEARCH', 'S
 export function sandboxed(b: PlanBuilder, options: SandboxOptions, body: (directory: Reg) => void): void {
   const { ids, place } = options;
   b.group('sandbox').doing('making the sandbox');
-  const link = ids && socketPair(b, 'link');
-  const child = b.clone({ flags: ids ? CLONE_NEWUSER | CLONE_NEWNS : 0n, name: 'sandbox', pidfd: false }, () => {
-    b.sys('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
-    if (link) becomeMapped(b, link);
+  inChild(b, ids, () => {
     enter(b, place);
     b.doing(`opening ${options.at ?? 'the directory'}`);
     const flags = O_PATH | openFlags(b.arch).O_DIRECTORY;
-    const top = openHost(b, '/', flags, { on: { EACCES: 'continue' } });
-    const directory = options.at === undefined ? openHost(b, '.', flags) : openIn(b, top, options.at, { flags });
+    const directory =
+      options.at === undefined ? openHost(b, '.', flags) : openIn(b, openHost(b, '/', flags), options.at, { flags });
     noNewPrivileges(b);
     // The bounding set may stay: with no_new_privs not even an execve brings back what is dropped here.
     const { effective } = hostFacts().capabilities;
@@ -87,10 +85,23 @@ export function sandboxed(b: PlanBuilder, options: SandboxOptions, body: (direct
     capset(b, sets, sets, []);
     body(directory);
   });
+}
+
+/** Runs `body` in a process of its own, which ends with this one; with `ids` as root of a new user namespace. Goes on when it has ended. */
+export function inChild(b: PlanBuilder, ids: SandboxIds | undefined, body: () => void): void {
+  const link = ids && socketPair(b, 'link');
+  const child = b.clone({ flags: ids ? CLONE_NEWUSER | CLONE_NEWNS : 0n, name: 'sandbox', pidfd: false }, () => {
+    b.sys('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    if (link) becomeMapped(b, link);
+    body();
+  });
   if (ids && link) {
     b.sys('close', [link.child]);
+    const failed = b.label();
+    b.branch(b.sys('read', [link.parent, b.blob(1), 1]), '!=', 1, failed);
     mapIds(b, child.pid, ids.uids, ids.gids, ids.mapper);
     b.write(link.parent, 'g', { on: { EPIPE: 'continue', ECONNRESET: 'continue' } });
+    b.place(failed);
   }
   b.group('sandbox').doing('waiting for the sandbox');
   b.await(child.report);
@@ -102,14 +113,17 @@ export function sandboxed(b: PlanBuilder, options: SandboxOptions, body: (direct
   b.place(done);
 }
 
-/** Waits for the map, then becomes the namespace's root. */
+/** Waits for the map, then becomes the namespace's root. Its files in /proc belong to root until it is dumpable, as keel is not. */
 function becomeMapped(b: PlanBuilder, link: { parent: Reg; child: Reg }): void {
   b.sys('close', [link.parent]);
+  b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
+  b.write(link.child, 'r');
   const mapped = b.label();
   b.branch(b.sys('read', [link.child, b.blob(1), 1]), '==', 1, mapped);
   b.fail('ECONNABORTED', 'waiting for the map of IDs');
   b.place(mapped);
   becomeRoot(b);
+  b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
 }
 
 function becomeRoot(b: PlanBuilder): void {

@@ -8,7 +8,7 @@ import { layerOfTree, treeChanges, type Changes } from './container-changes.ts';
 import { LowerView } from './lower-view.ts';
 import { packTree } from './pack.ts';
 import { type SnapshotOptions, SnapshotLayers } from './snapshot-layers.ts';
-import type { Change, ContainerBase, LayerSource, ContainerSnapshotter, Usage } from './snapshotter.ts';
+import type { Change, ContainerBase, LayerSource, Snapshotter, Usage } from './snapshotter.ts';
 import { tarEnd } from './tar-header.ts';
 import { readTar } from './tar-read.ts';
 import { usageOf } from './tree-usage.ts';
@@ -18,7 +18,7 @@ import { unpackTar } from './unpack.ts';
  * For where overlayfs can't be had, as in another container: layers as directories with their whiteouts as they came; a container's root is
  * `containers/<id>/root`, into which all layers are copied, one after the other.
  */
-export class NativeSnapshotter implements ContainerSnapshotter {
+export class NativeSnapshotter implements Snapshotter {
   readonly name = 'native';
   readonly needsParent = false;
   readonly #layers: SnapshotLayers;

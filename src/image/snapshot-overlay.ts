@@ -9,7 +9,7 @@ import { LowerView } from './lower-view.ts';
 import { packTree } from './pack.ts';
 import { usageOf } from './tree-usage.ts';
 import { type SnapshotOptions, SnapshotLayers } from './snapshot-layers.ts';
-import type { Change, ContainerBase, LayerSource, ContainerSnapshotter, Usage } from './snapshotter.ts';
+import type { Change, ContainerBase, LayerSource, Snapshotter, Usage } from './snapshotter.ts';
 import { tarEnd } from './tar-header.ts';
 import { readTar } from './tar-read.ts';
 
@@ -19,7 +19,7 @@ type OverlayRoot = RootSource & { readonly kind: 'overlay' };
  * Layers as directories that overlayfs stacks; a container adds `containers/<id>/{upper,work}`. Nothing is mounted here: the container's own
  * mount namespace does that.
  */
-export class OverlaySnapshotter implements ContainerSnapshotter {
+export class OverlaySnapshotter implements Snapshotter {
   readonly name = 'overlay';
   readonly needsParent = false;
   readonly #layers: SnapshotLayers;

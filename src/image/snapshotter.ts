@@ -32,7 +32,10 @@ export interface Usage {
   readonly inodes: number;
 }
 
-/** Unpacked layers. Callers hold the lease `chain:<id>`. */
+/**
+ * Unpacked layers and the containers' roots made of them. One driver each: overlay (one directory a layer, stacked by overlayfs), native (the same
+ * directories, copied together for each container). Callers hold the lease `chain:<id>` of a layer that is made or removed, and the container's.
+ */
 export interface Snapshotter {
   readonly name: string;
   /** A layer can only be unpacked when its parent is there. */
@@ -47,13 +50,7 @@ export interface Snapshotter {
   usage(chainId: Digest): Promise<Usage>;
   /** Removes what processes that died in the middle of `prepareLayer`, `containerRoot` or a removal have left. */
   sweep(): Promise<void>;
-}
 
-/**
- * Unpacked layers and the containers' roots made of them. One driver each: overlay (one directory a layer, stacked by overlayfs), native (the same
- * directories, copied together for each container). Callers hold the container's lease, and keep its layers from being removed.
- */
-export interface ContainerSnapshotter extends Snapshotter {
   /**
    * A container's root, ready to be mounted; what it has written is there again at each later call, until `removeContainer`. Throws
    * `not-found` when a layer isn't there.

@@ -16,7 +16,7 @@ import { packTree } from '../../src/image/pack.ts';
 import type { Place } from '../../src/image/sandbox.ts';
 import { NativeSnapshotter } from '../../src/image/snapshot-native.ts';
 import { OverlaySnapshotter } from '../../src/image/snapshot-overlay.ts';
-import type { ContainerBase, LayerSource, ContainerSnapshotter } from '../../src/image/snapshotter.ts';
+import type { ContainerBase, LayerSource, Snapshotter } from '../../src/image/snapshotter.ts';
 import type { TarEntry } from '../../src/image/tar-entry.ts';
 import { readTar } from '../../src/image/tar-read.ts';
 import { unpackTar } from '../../src/image/unpack.ts';
@@ -32,9 +32,9 @@ const pack: readonly ((bytes: Buffer) => Buffer)[] = [gzipSync, zstdCompressSync
 class Lab implements Disposable {
   readonly root = mkdtempSync(join(tmpdir(), 'keelson-snapshots-'));
   readonly keel: Keel;
-  readonly snapshotter: ContainerSnapshotter;
+  readonly snapshotter: Snapshotter;
 
-  constructor(keel: Keel, Driver: new (options: { keel: Keel; root: string }) => ContainerSnapshotter) {
+  constructor(keel: Keel, Driver: new (options: { keel: Keel; root: string }) => Snapshotter) {
     this.keel = keel;
     this.snapshotter = new Driver({ keel, root: this.root });
     for (const name of ['blobs', 'mnt', 'scratch']) mkdirSync(join(this.root, name), { mode: 0o700 });
