@@ -130,8 +130,10 @@ export class BridgeNetwork {
         // Only while somebody can use it, and only once the rule that keeps containers from abusing it is in force.
         if (publish.reachesLoopback) setNetSysctl(b, `ipv4/conf/${bridge}/route_localnet`, '1');
         const { mtu } = this.#options;
-        const { mac } = addresses;
-        connect(b, rt, { link, bridge: index, pid, mac, hairpin: ports.length > 0, ...(mtu !== undefined && { mtu }) });
+        connect(b, rt, {
+          ...{ link, bridgeName: bridge, bridge: index, pid, mac: addresses.mac, hairpin: ports.length > 0 },
+          ...(mtu !== undefined && { mtu }),
+        });
         b.sys('close', [rt]);
         if (publish.chosen.length > 0) b.report(boundPortsTag, publish.chosen, []);
         return { relays: publish.relays() };

@@ -102,11 +102,11 @@ export function ensureRules(b: PlanBuilder, nf: Value, table: Table, key: string
   b.place(done);
 }
 
-/** The pair of links: this end a port of the bridge, the other one in the network namespace of `pid`, as eth0. */
+/** The pair of links: this end a port of the bridge (`bridge`: its index), the other one in the network namespace of `pid`, as eth0. */
 export function connect(
   b: PlanBuilder,
   rt: Value,
-  options: { link: string; bridge: Reg; pid: Reg; mac: string; mtu?: number; hairpin: boolean },
+  options: { link: string; bridgeName: string; bridge: Reg; pid: Reg; mac: string; mtu?: number; hairpin: boolean },
 ): void {
   const { link, mac, mtu } = options;
   b.doing(`creating the link ${link}`);
@@ -120,7 +120,9 @@ export function connect(
   // With br_netfilter, a container that calls its own published port is answered through the port it came from.
   const messages = [veth, setLink({ name: link }, { noLinkLocal: true }), setLink({ name: link }, { up: true })];
   if (options.hairpin) messages.push(setHairpin({ name: link }, true));
-  sendBatch(b, rt, encodeBatch(messages), `newlink ${link} type veth peer eth0 address ${mac}`, {
+  const text = `newlink ${link} master ${options.bridgeName} type veth peer eth0 address ${mac} netns of the container`;
+  const more = `; setlink ${link} addrgenmode none; setlink ${link} up${options.hairpin ? `; setlink ${link} hairpin on` : ''}`;
+  sendBatch(b, rt, encodeBatch(messages), text + more, {
     fill: { bridge: options.bridge, pid: options.pid },
   });
 }
