@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Context } from '../ground/context.ts';
 import type { Paths } from '../ground/paths.ts';
 import { Images, type ImagesOptions } from '../image/images.ts';
+import { LazySnapshotter } from './lazy-snapshotter.ts';
 import { hostFacts } from '../kernel/facts.ts';
 import { Keel } from '../kernel/keel.ts';
 import type { Plan } from '../kernel/plan.ts';
@@ -19,6 +20,7 @@ import { diff } from './diff.ts';
 import { Events } from './events.ts';
 import { exec } from './exec.ts';
 import { explain } from './explain.ts';
+import { idMapOf } from './id-map.ts';
 import { ImageRoots } from './image-access.ts';
 import { inspect, list } from './list.ts';
 import { containerLogs } from './container-logs.ts';
@@ -71,8 +73,10 @@ export class Engine implements t.EngineApi {
     const db = openStore(paths);
     const [leases, trash, records, events] = [new Leases(db), new Trash(paths), new Records(db), new Events(db)];
     const [facts, keel] = [hostFacts(), options.keel ?? Keel.spawn()];
+    const ids = facts.euid === 0 ? undefined : idMapOf({ image: '' }, facts);
+    const snapshotter = new LazySnapshotter({ keel, root: paths.root, ...(ids && { ids }) });
     const images = new Images({
-      ...{ paths, db, leases, snapshotter: undefined as never },
+      ...{ paths, db, leases, snapshotter },
       users: (imageId) => records.usersOf(imageId),
       ...(options.registries && { registries: options.registries }),
     });
@@ -85,7 +89,7 @@ export class Engine implements t.EngineApi {
     const parts: Parts = {
       ...{ paths, db, leases, trash, records, events, keel, facts, network, resident },
       volumes: new Volumes({ db, events, leases, trash, paths }),
-      images: new ImageRoots(images, trash, paths),
+      images: new ImageRoots(images, snapshotter),
       exitCommand: options.exitCommand ?? defaultExitCommand(paths),
       restartLater: (id) => background.run(async (context) => restartWhenDue(parts, context, id)),
     };

@@ -17,7 +17,7 @@ export async function explain(parts: Parts, context: Context, config: ContainerC
   const record = { id: randomId(), name: config.name ?? 'explained', spec };
   const { plan, continue: goOn } = runPlan(parts, {
     record,
-    root: await parts.images.previewRoot(context, record.id, image.id),
+    root: await parts.images.previewRoot(record.id, image.id),
     attached: parts.network.preview(record),
     joins: resolveJoins(parts, spec.config),
     warn: () => {},

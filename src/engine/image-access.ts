@@ -1,16 +1,13 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Context } from '../ground/context.ts';
 import { KeelsonError } from '../ground/errors.ts';
-import type { Paths } from '../ground/paths.ts';
+import type { NewLayerImage } from '../image/create-image.ts';
 import type { Images } from '../image/images.ts';
 import { isHostReference } from '../image/reference.ts';
+import type { ContainerBase, ContainerSnapshotter } from '../image/snapshotter.ts';
 import type { Platform } from '../image/types.ts';
 import type { RootSource } from '../runtime/rootfs.ts';
-import type { Trash } from '../store/trash.ts';
 import type { ContainerImage, ImageAccess } from './parts.ts';
 import type { DiffEntry } from './types.ts';
-import { diskUsage } from './volumes.ts';
 
 /** What containers of the machine's own root have as their image's id. */
 export const hostImageId = 'host';
@@ -18,13 +15,11 @@ export const hostImageId = 'host';
 /** Images and the root file systems made of them, and `host`: the machine's own root under a throw-away overlay. */
 export class ImageRoots implements ImageAccess {
   readonly #images: Images;
-  readonly #hostRoots: string;
-  readonly #trash: Trash;
+  readonly #snapshotter: ContainerSnapshotter;
 
-  constructor(images: Images, trash: Trash, paths: Paths) {
+  constructor(images: Images, snapshotter: ContainerSnapshotter) {
     this.#images = images;
-    this.#trash = trash;
-    this.#hostRoots = join(paths.root, 'host');
+    this.#snapshotter = snapshotter;
   }
 
   async resolve(
@@ -44,35 +39,59 @@ export class ImageRoots implements ImageAccess {
   }
 
   async containerRoot(context: Context, container: string, imageId: string): Promise<RootSource> {
-    const root = await this.previewRoot(context, container, imageId);
-    if (root.kind === 'overlay') {
-      for (const directory of [root.upper, root.work]) await mkdir(directory, { recursive: true, mode: 0o755 });
+    return this.#snapshotter.containerRoot(context, container, this.#base(imageId));
+  }
+
+  async previewRoot(container: string, imageId: string): Promise<RootSource> {
+    return this.#snapshotter.previewRoot(container, this.#base(imageId));
+  }
+
+  async removeContainer(container: string): Promise<void> {
+    await this.#snapshotter.removeContainer(container);
+  }
+
+  async recover(context: Context): Promise<void> {
+    await this.#images.recover(context);
+    await this.#snapshotter.sweep();
+  }
+
+  async released(imageId: string): Promise<void> {
+    if (imageId !== hostImageId) await this.#images.released(imageId);
+  }
+
+  async changes(context: Context, container: string, imageId: string): Promise<readonly DiffEntry[]> {
+    return this.#snapshotter.changes(context, container, this.#base(imageId));
+  }
+
+  async commit(
+    context: Context,
+    container: string,
+    imageId: string,
+    image: Omit<NewLayerImage, 'base' | 'layer'>,
+  ): Promise<string> {
+    if (imageId === hostImageId) {
+      throw new KeelsonError(
+        'unsupported',
+        'a container of the machine’s own root can’t be committed: it has no image to build on',
+      );
     }
-    return root;
-  }
-
-  async previewRoot(_context: Context, container: string, imageId: string): Promise<RootSource> {
-    if (imageId !== hostImageId) throw new KeelsonError('unsupported', 'only the image host can be run');
-    const base = join(this.#hostRoots, container);
-    return { kind: 'overlay', lower: ['/'], upper: join(base, 'upper'), work: join(base, 'work') };
-  }
-
-  async removeContainer(_context: Context, container: string, _imageId: string): Promise<void> {
-    await this.#trash.discard(join(this.#hostRoots, container));
-  }
-
-  async changes(_context: Context, _container: string, _imageId: string): Promise<readonly DiffEntry[]> {
-    throw new KeelsonError('unsupported', 'no changes');
+    const { id: base } = this.#images.find(imageId);
+    const layer = this.#snapshotter.changedFiles(context, container, this.#base(imageId));
+    return this.#images.create(context, { ...image, base, layer });
   }
 
   async containerUsage(
-    _context: Context,
+    context: Context,
     container: string,
     imageId: string,
   ): Promise<{ written: number; image: number }> {
-    const written = await diskUsage(join(this.#hostRoots, container, 'upper'));
+    const { size: written } = await this.#snapshotter.containerUsage(context, container);
     if (imageId === hostImageId) return { written, image: 0 };
-    const { size } = await this.#images.inspect(imageId);
-    return { written, image: size };
+    const { size: image } = await this.#images.inspect(imageId);
+    return { written, image };
+  }
+
+  #base(imageId: string): ContainerBase {
+    return imageId === hostImageId ? { kind: 'host' } : { kind: 'image', chain: this.#images.chainIds(imageId) };
   }
 }

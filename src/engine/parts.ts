@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Context } from '../ground/context.ts';
 import type { Paths } from '../ground/paths.ts';
+import type { NewLayerImage } from '../image/create-image.ts';
 import type { Platform } from '../image/types.ts';
 import type { HostFacts } from '../kernel/facts.ts';
 import type { Keel } from '../kernel/keel.ts';
@@ -35,10 +36,20 @@ export interface ImageAccess {
   /** A container's root file system, made ready to be mounted; the same one each time until `removeContainer`. */
   containerRoot(context: Context, container: string, imageId: string): Promise<RootSource>;
   /** The same, only to be looked at: nothing is made. */
-  previewRoot(context: Context, container: string, imageId: string): Promise<RootSource>;
-  /** Removes it, and the image too if it was only kept for this container. */
-  removeContainer(context: Context, container: string, imageId: string): Promise<void>;
+  previewRoot(container: string, imageId: string): Promise<RootSource>;
+  removeContainer(container: string): Promise<void>;
+  /** Puts in order what processes that died in the middle of their work on images and roots have left. */
+  recover(context: Context): Promise<void>;
+  /** A container of the image is gone: an image that was only kept for it goes too. */
+  released(imageId: string): Promise<void>;
   changes(context: Context, container: string, imageId: string): Promise<readonly DiffEntry[]>;
+  /** Makes an image of the container's changes on top of its own; the id. */
+  commit(
+    context: Context,
+    container: string,
+    imageId: string,
+    image: Omit<NewLayerImage, 'base' | 'layer'>,
+  ): Promise<string>;
   /** Bytes that the container has written, and those of its image. */
   containerUsage(context: Context, container: string, imageId: string): Promise<{ written: number; image: number }>;
 }

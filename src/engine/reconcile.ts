@@ -41,6 +41,7 @@ export async function reconcile(parts: Parts, context: Context): Promise<readonl
     }
   }
   await attempt(async () => parts.volumes.reconcile(context));
+  await attempt(async () => parts.images.recover(context));
   await attempt(async () => parts.trash.sweep());
   return errors;
 }
@@ -57,13 +58,17 @@ async function reconcileOne(parts: Parts, id: string): Promise<void> {
       await settleLocked(parts, context, record);
       return;
     case 'creating':
-      return removeLocked(parts, context, record, { volumes: true });
+      await removeLocked(parts, context, record, { volumes: true });
+      return;
     case 'removing':
-      return removeLocked(parts, context, record, { volumes: false });
+      await removeLocked(parts, context, record, { volumes: false });
+      return;
     case 'removing with volumes':
-      return removeLocked(parts, context, record, { volumes: true });
+      await removeLocked(parts, context, record, { volumes: true });
+      return;
     case 'starting':
-      return recoverStart(parts, context, record);
+      await recoverStart(parts, context, record);
+      return;
   }
 }
 

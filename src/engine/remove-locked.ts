@@ -19,7 +19,7 @@ export async function removeLocked(
   const at = containerPaths(parts.paths, id);
   parts.records.update(id, { state: 'removing', phase: options.volumes ? 'removing with volumes' : 'removing' });
   await Promise.all([
-    parts.images.removeContainer(context, id, record.imageId),
+    parts.images.removeContainer(id),
     parts.trash.discard(at.data),
     rm(at.run, { recursive: true, force: true }),
     removeExitRecord(at.exitRecord),
@@ -33,4 +33,5 @@ export async function removeLocked(
     parts.records.delete(id);
     containerEvent(parts, record, 'destroy');
   });
+  await parts.images.released(record.imageId);
 }

@@ -21,7 +21,7 @@ const exitPlanMs = 15_000;
 export async function settle(parts: Parts, context: Context, id: string): Promise<ContainerRecord | undefined> {
   using _ = await parts.leases.acquire(context, leaseKey(id), 'recording an exit');
   const record = parts.records.get(id);
-  return record && settleLocked(parts, context, record);
+  return record && (await settleLocked(parts, context, record)); // awaited here: the lease is held until then
 }
 
 /** The same for the holder of the container's lease. */

@@ -18,7 +18,7 @@ export async function withContainer<T>(
   const found = parts.records.get(id);
   const record = found && (await settleLocked(parts, context, found));
   if (record === undefined) throw noSuchContainer(reference);
-  return work(record);
+  return await work(record); // not the promise: the lease is held until it has settled
 }
 
 /** The record as it is now, without taking the lease unless an exit is to be recorded. */

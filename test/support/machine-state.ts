@@ -193,7 +193,8 @@ async function files(scope: StateScope): Promise<Set<string>> {
   ]);
   // Made with the first container, and kept for the next ones.
   const kept = ['containers', 'exits', 'rootfs'].map((name) => join(scope.run, name));
-  const found = new Set(run.filter((path) => !kept.includes(path)));
+  const cache = join(scope.run, 'seccomp');
+  const found = new Set(run.filter((path) => !kept.includes(path) && path !== cache && !path.startsWith(`${cache}/`)));
   for (const name of containers) found.add(join(scope.root, 'containers', name));
   for (const name of ['trash', 'host', 'volumes']) {
     for (const entry of await readdir(join(scope.root, name)).catch(() => [])) found.add(join(scope.root, name, entry));

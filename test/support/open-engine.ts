@@ -35,7 +35,7 @@ export async function openEngine(): Promise<OpenEngine> {
   const paths = { root: join(top, 'root'), run: join(top, 'run') };
   const scratch = join(top, 'scratch');
   for (const path of [paths.root, paths.run, scratch]) mkdirSync(path);
-  const leaks = await leakCheck(paths);
+  const leaks = await leakCheck({ ...paths, patienceMs: 15_000 });
   const exitCommand = [...node, join(checkout, 'test/support/exited.ts'), paths.root, paths.run];
   const engine = Engine.open({ paths, exitCommand });
   const context = new Context();
