@@ -1,29 +1,44 @@
 /** From a call to the command it names, and from how that ends to an exit code. */
 import { KeelsonError } from '../../ground/errors.ts';
 import type { Call } from './call.ts';
+import { checkpoint } from './commands/checkpoint.ts';
 import { create } from './commands/create.ts';
 import { deleteCommand } from './commands/delete.ts';
+import { events } from './commands/events.ts';
 import { exec } from './commands/exec.ts';
 import { features } from './commands/features.ts';
 import { kill } from './commands/kill.ts';
 import { list } from './commands/list.ts';
+import { pause } from './commands/pause.ts';
+import { ps } from './commands/ps.ts';
+import { resume } from './commands/resume.ts';
 import { run } from './commands/run.ts';
+import { spec } from './commands/spec.ts';
 import { start } from './commands/start.ts';
 import { state } from './commands/state.ts';
+import { update } from './commands/update.ts';
 import { parseFlags } from './flags.ts';
 import { errorText, globalFlags, openSession, type Command } from './session.ts';
 import { usageText, versionText } from './texts.ts';
 
 const commands: Readonly<Record<string, Command>> = {
+  checkpoint,
   create,
   delete: deleteCommand,
+  events,
   exec,
   features,
   kill,
   list,
+  pause,
+  ps,
+  restore: checkpoint,
+  resume,
   run,
+  spec,
   start,
   state,
+  update,
 };
 
 export async function dispatch(call: Call): Promise<void> {
@@ -46,7 +61,8 @@ export async function dispatch(call: Call): Promise<void> {
     const command = commands[name];
     if (!command) throw new KeelsonError('invalid-argument', `No help topic for '${name}'`);
     const flags = { ...command.flags, help: { kind: 'bool', short: ['h'] } as const };
-    const args = parseFlags(globals.words.slice(1), flags, command.first ? { first: true } : {});
+    const words = command.anyFlags ? [] : globals.words.slice(1);
+    const args = parseFlags(words, flags, command.first ? { first: true } : {});
     if (args.bool('help')) {
       call.stdout(usageText([name]));
       return call.end(0);

@@ -37,6 +37,8 @@ export interface Command {
   readonly flags: Flags;
   /** Words after the container's name belong to someone else. */
   readonly first?: boolean;
+  /** Flags are not looked at. */
+  readonly anyFlags?: boolean;
   run(session: Session, args: Parsed): Promise<number>;
 }
 
