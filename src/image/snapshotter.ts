@@ -69,3 +69,6 @@ export interface Snapshotter {
   /** The same as an OCI layer: a plain tar stream. */
   changedFiles(context: Context, container: string, base: ContainerBase): AsyncIterable<Uint8Array>;
 }
+
+/** The same, by the name that those who make containers know it. */
+export type ContainerSnapshotter = Snapshotter;
