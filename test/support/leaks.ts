@@ -7,7 +7,7 @@ export interface LeakCheck extends AsyncDisposable {
 }
 
 export interface LeakOptions extends StateScope {
-  /** How long teardown may take after the last command has returned; 3 s where absent. */
+  /** How long teardown may take after the last command has returned; 10 s where absent. */
   readonly patienceMs?: number;
   /** What may stay, as it is printed: `container files /…/x`. */
   readonly allow?: readonly RegExp[];
@@ -32,7 +32,7 @@ export class LeakError extends Error {
 export async function leakCheck(options: LeakOptions): Promise<LeakCheck> {
   const before = await readMachineState(options);
   const verify = async (): Promise<void> => {
-    const until = Date.now() + (options.patienceMs ?? 3000);
+    const until = Date.now() + (options.patienceMs ?? 10_000);
     for (;;) {
       const leaks = added(before, await readMachineState(options)).filter(
         (leak) => !(options.allow ?? []).some((pattern) => pattern.test(leak)),
