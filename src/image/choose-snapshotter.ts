@@ -14,8 +14,11 @@ import { NativeSnapshotter } from './snapshot-native.ts';
 import { OverlaySnapshotter } from './snapshot-overlay.ts';
 import type { Snapshotter } from './snapshotter.ts';
 
-const drivers = { overlay: OverlaySnapshotter, native: NativeSnapshotter };
-export type SnapshotDriver = keyof typeof drivers;
+const drivers: Readonly<Record<SnapshotDriver, new (options: SnapshotOptions) => Snapshotter>> = {
+  overlay: OverlaySnapshotter,
+  native: NativeSnapshotter,
+};
+export type SnapshotDriver = 'overlay' | 'native';
 
 /**
  * The driver of a data root: `driver` if given, else the one it has been used with (`<root>/snapshots/driver`), else overlay where the kernel
