@@ -9,12 +9,9 @@ export const NLM_F_REQUEST = 0x1;
 /** The kernel answers this message with an NLMSG_ERROR even when it succeeds; it always does when it fails. */
 export const NLM_F_ACK = 0x4;
 export const NLM_F_DUMP = 0x300;
-export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
-export const NLMSG_ERROR = 2;
-export const NLMSG_DONE = 3;
 /** In an attribute's type: the payload is attributes. */
 export const NLA_F_NESTED = 0x8000;
 

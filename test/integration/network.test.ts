@@ -348,6 +348,29 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
     rmSync(dirname(db.path), { recursive: true });
   });
 
+  test('containers that start at once on a host without the bridge make it together', async () => {
+    await lab.network.destroy(new Context(), lab.keel, hostArch());
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const made = await Promise.all(names.map((name, i) => lab.start(name, [{ ...web, hostPort: 8100 + i }])));
+    try {
+      assert.equal(new Set(made.map(({ attachment }) => attachment.addresses.ip)).size, names.length);
+      for (const [i, { id }] of made.entries()) {
+        assert.equal(await lab.neighbour.call('tcp', hostAddress, 8100 + i), `${id} sees ${neighbourAddress}`);
+      }
+    } finally {
+      await Promise.all(made.map((container) => container.stop()));
+    }
+    assert.deepEqual(forwardings(), []);
+  });
+
+  test('a bridge whose maker was killed half way is finished by the next', async () => {
+    await lab.network.destroy(new Context(), lab.keel, hostArch());
+    ip('link', 'add', 'keelson0', 'type', 'bridge');
+    await using container = await lab.start('c1', [web]);
+    assert.equal(await lab.neighbour.call('tcp', hostAddress, 8080), `c1 sees ${neighbourAddress}`);
+    assert.equal(await lab.host.call('tcp', '::1', 8080), `c1 sees ${container.attachment.addresses.gateway}`);
+  });
+
   test('the network can’t be removed while somebody has an address', async () => {
     await using _container = await lab.start('c1');
     await assert.rejects(
