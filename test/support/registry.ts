@@ -3,7 +3,9 @@
  * (buildah, skopeo) around Debian's static busybox.
  */
 import { execFile, spawn } from 'node:child_process';
-import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, copyFile, cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -119,8 +121,29 @@ export const seeded = {
   app: 'team/app:1.0',
 } as const;
 
-/** Builds and pushes the images of `seeded`; takes a few seconds. Needs buildah, skopeo and busybox-static. */
-export async function seedImages(registry: TestRegistry | { readonly port: number }): Promise<void> {
+/**
+ * Puts the images of `seeded` into a registry. They are built by buildah and skopeo around busybox-static, which takes some seconds; what the registry
+ * then has on disk is kept for the next one (node_modules/.cache/).
+ */
+export async function seedImages(registry: TestRegistry): Promise<void> {
+  const recipe = createHash('sha256');
+  for (const file of [import.meta.filename, '/bin/busybox']) recipe.update(await readFile(file));
+  const cache = join(import.meta.dirname, '../../node_modules/.cache/keelson-seed');
+  const kept = join(cache, recipe.digest('hex').slice(0, 16));
+  const data = join(registry.dir, 'data');
+  if (!existsSync(kept)) {
+    await build(registry);
+    await mkdir(cache, { recursive: true });
+    const next = await mkdtemp(join(cache, 'new-'));
+    await cp(data, join(next, 'data'), { recursive: true });
+    // Whoever comes second finds the name taken, and what is there as good.
+    await rename(next, kept).catch(async () => rm(next, { recursive: true, force: true }));
+    return;
+  }
+  await cp(join(kept, 'data'), data, { recursive: true });
+}
+
+async function build(registry: TestRegistry): Promise<void> {
   await using builder = await ImageBuilder.open();
   const to = (name: string): string => `docker://127.0.0.1:${registry.port}/${name}`;
   const root = await builder.busyboxRoot();
