@@ -50,8 +50,9 @@ export async function collect(backend: ImageBackend, candidates: Needs): Promise
  * processes left. `all` takes blobs too that were kept for a next attempt.
  */
 export async function collectAll(backend: ImageBackend, options: { all?: boolean } = {}): Promise<Collected> {
-  const { tables, snapshotter, store } = backend;
+  const { tables, leases, snapshotter, store } = backend;
   tables.held();
+  leases.sweep();
   const unused = tables.db.immediate(() =>
     tables
       .hidden()

@@ -79,6 +79,16 @@ export class Leases {
     };
   }
 
+  /** Drops the rows of processes that died: nobody may ever want their keys again. */
+  sweep(): void {
+    this.#db.immediate(() => {
+      const rows = this.#db.all<LeaseRow & { key: string }>('SELECT key, token, pid, start, boot, doing FROM leases');
+      for (const row of rows) {
+        if (!isAlive(row)) this.#db.run('DELETE FROM leases WHERE key = ? AND token = ?', row.key, row.token);
+      }
+    });
+  }
+
   #lease(key: string, leave: () => void): Lease {
     let held = true;
     const release = (): void => {

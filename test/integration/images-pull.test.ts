@@ -357,6 +357,7 @@ describe('a pull that is cut short', () => {
       assert.ok((await all.left()).layers > 0, 'it was killed in the midst of it');
       await all.images.recover(all.context);
       assert.equal((await all.left()).layers, 0);
+      assert.deepEqual(all.db.all('SELECT key FROM leases UNION ALL SELECT key FROM content_holds'), []);
       proxy.fault = () => undefined;
       await all.images.pull(all.context, `${proxy.host}/${seeded.app}`);
       await all.images.remove(all.context, `${proxy.host}/${seeded.app}`);
