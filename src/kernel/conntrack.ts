@@ -15,7 +15,7 @@ const protocolAndPort: number = (1 << 3) | (1 << 5);
 
 /**
  * Forgets every connection to a port, whatever its addresses. The port may be a slot (two bytes, network order), to be filled in
- * later. EOPNOTSUPP or EINVAL from kernels that can't choose by port.
+ * later. EINVAL before Linux 6.12, which can't choose by port.
  */
 export function forgetConnections(family: number, protocol: number, port: number | { readonly slot: string }): Message {
   const portAttribute =

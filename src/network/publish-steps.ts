@@ -206,7 +206,7 @@ export class PublishSteps {
 
 /**
  * A UDP client that goes on asking from one port is one connection, which keeps the translation it began with: none, or the one to a
- * container that is gone. Forgotten, it is translated anew. Older kernels can't, and clients have to pause for 30 s.
+ * container that is gone. Forgotten, it is translated anew. Kernels before 6.12 can't, and clients have to pause for a while.
  */
 function forget(b: PlanBuilder, nf: Reg, forwardings: readonly Forwarding[], ports: Record<string, Reg>): void {
   const udp = forwardings.filter(({ protocol }) => protocol === 'udp');
