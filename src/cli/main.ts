@@ -27,5 +27,3 @@ if (folder !== undefined) enableCompileCache(folder);
 
 const { dispatch } = await import('./dispatch.ts');
 process.exit(await dispatch(process.argv.slice(2)));
-
-export {};

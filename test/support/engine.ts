@@ -120,7 +120,7 @@ function signalNumber(name: string | null): number {
 }
 
 /** The built command line where it is current, else the sources: a test never runs yesterday's code. */
-const commandLine: readonly [string, ...string[]] = isBuilt()
+export const commandLine: readonly [string, ...string[]] = isBuilt()
   ? [join(checkout, 'bin/keelson')]
   : [process.execPath, '--disable-warning=ExperimentalWarning', join(checkout, 'src/cli/main.ts')];
 

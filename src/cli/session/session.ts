@@ -38,16 +38,14 @@ const forwarded: readonly NodeJS.Signals[] = [
 /** Connects this terminal (or these pipes) with a process in a container until it ends or the user detaches. */
 export async function runSession(cli: Cli, attachment: Attachment, options: SessionOptions): Promise<SessionEnd> {
   using cleanup = new DisposableStack();
+  // From here on the container is what matters: a signal that isn't forwarded ends this process as it would any, and nothing else.
+  cli.releaseSignals();
   if (options.onSignal) {
     const { onSignal } = options;
-    cli.releaseSignals();
     for (const signal of forwarded) {
       process.on(signal, onSignal);
       cleanup.defer(() => process.off(signal, onSignal));
     }
-  } else if (options.tty) {
-    // Keys that would be signals are the container's; a signal from elsewhere ends this process as it would any.
-    cli.releaseSignals();
   }
   if (options.tty) {
     const resize = (): void => {

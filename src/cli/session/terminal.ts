@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import type { ReadStream } from 'node:tty';
 import type { Cli } from '../cli.ts';
 import { Exit } from '../failure.ts';
@@ -22,9 +23,12 @@ export function terminalColumns(): number {
   return terminalSize()?.columns ?? 80;
 }
 
-/** Keys go to the container as they are typed, until `restore`. */
+/** Keys go to the container as they are typed, and its output comes as it is, until `restore`. */
 export function rawMode(input: ReadStream): { restore(): void } {
   input.setRawMode(true);
+  // Node's raw mode leaves the terminal to make a carriage return of every line feed, which is the container's terminal's business: a
+  // full-screen program would find its cursor elsewhere. Node has no call for it. Without stty(1) it stays so.
+  spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
   const restore = (): void => {
     process.off('exit', restore);
     input.setRawMode(false);
