@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '../../src/ground/context.ts';
 import { isKeelsonError } from '../../src/ground/errors.ts';
+import { kernelAtLeast, parseKernelRelease } from '../../src/kernel/facts.ts';
 import { hostArch } from '../../src/kernel/syscalls.ts';
 import { BridgeNetwork } from '../../src/network/bridge-network.ts';
 import { examineNetwork } from '../../src/network/doctor.ts';
@@ -157,7 +158,8 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
     }
   });
 
-  test('a UDP client that goes on calling from one port finds each new container', async () => {
+  test('a UDP client that goes on calling from one port finds each new container', async (t) => {
+    if (!kernelAtLeast(parseKernelRelease(release()), 6, 12)) return t.skip('needs Linux 6.12');
     const calls = () =>
       Promise.all([hostAddress, hostAddress6].map(async (to) => lab.neighbour.call('udp', to, 8080, 40_000)));
     await calls();
