@@ -88,7 +88,7 @@ export function containerSpec(input: SpecInput): Spec {
       namespaces: namespaces(input),
       ...user,
       devices,
-      sysctl: sysctls(config),
+      sysctl: sysctls(input),
       resources: {
         ...linuxResources(config.resources ?? {}),
         devices: privileged ? [{ allow: true, access: 'rwm' }] : deviceRules(devices, config.devices ?? []),
@@ -229,12 +229,12 @@ function ociMount(input: SpecInput, mount: ResolvedMount): Mount {
 }
 
 /** Docker lets every user open low ports and ping in a network namespace of its own. */
-function sysctls(config: ContainerConfig): Readonly<Record<string, string>> {
-  const own = config.network !== 'host' && !config.network?.startsWith('container:');
-  const defaults = own
-    ? { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' }
-    : {};
-  const map =
-    config.usernsMode && config.usernsMode !== 'host' ? { 'net.ipv4.ip_unprivileged_port_start': '0' } : defaults;
-  return { ...(own ? map : {}), ...config.sysctls };
+function sysctls({ config, idMap }: SpecInput): Readonly<Record<string, string>> {
+  const ownNetwork = config.network !== 'host' && !config.network?.startsWith('container:');
+  return {
+    ...(ownNetwork && { 'net.ipv4.ip_unprivileged_port_start': '0' }),
+    // The range is of groups as the user namespace has them, and it doesn't have that many.
+    ...(ownNetwork && !idMap && { 'net.ipv4.ping_group_range': '0 2147483647' }),
+    ...config.sysctls,
+  };
 }

@@ -1,3 +1,4 @@
+import { KeelsonError } from '../ground/errors.ts';
 import { readFileSync } from 'node:fs';
 import type { Context } from '../ground/context.ts';
 import type { Keel } from '../kernel/keel.ts';
@@ -38,6 +39,12 @@ export class NetworkModes implements NetworkAccess {
     const { config } = record.spec;
     const mode = config.network ?? 'bridge';
     if (mode !== 'bridge') return this.preview(record);
+    if (process.geteuid?.() !== 0) {
+      throw new KeelsonError(
+        'unsupported',
+        'the bridge network needs root: run with --network none or --network host instead',
+      );
+    }
     return attached(record, this.#bridge.attach(record.id, publishedPorts(config)));
   }
 

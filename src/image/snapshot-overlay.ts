@@ -5,6 +5,7 @@ import { fromSystemError } from '../ground/errors.ts';
 import type { RootSource } from '../runtime/rootfs.ts';
 import type { Digest } from '../spec/digest.ts';
 import { layerOfUpper, overlayChanges, type Changes } from './container-changes.ts';
+import { hostRoot, makeHostRoot } from './host-root.ts';
 import { LowerView } from './lower-view.ts';
 import { packTree } from './pack.ts';
 import { usageOf } from './tree-usage.ts';
@@ -12,8 +13,6 @@ import { type SnapshotOptions, SnapshotLayers } from './snapshot-layers.ts';
 import type { Change, ContainerBase, LayerSource, Snapshotter, Usage } from './snapshotter.ts';
 import { tarEnd } from './tar-header.ts';
 import { readTar } from './tar-read.ts';
-
-type OverlayRoot = RootSource & { readonly kind: 'overlay' };
 
 /**
  * Layers as directories that overlayfs stacks; a container adds `containers/<id>/{upper,work}`. Nothing is mounted here: the container's own
@@ -58,28 +57,17 @@ export class OverlaySnapshotter implements Snapshotter {
   }
 
   async containerRoot(context: Context, container: string, base: ContainerBase): Promise<RootSource> {
-    const root = await this.#root(context, container, base);
-    if (await this.#layers.hasContainer(container)) return root;
+    if (base.kind === 'image') await this.#layers.settle(context, base.chain);
     const directory = this.#layers.containerDirectory(container);
-    const place = await this.#layers.temporary();
-    try {
-      await mkdir(join(place, 'work'), { mode: 0o700 });
-      await mkdir(join(place, 'upper'));
-      // The root directory of an overlay is the upper one: it looks as the topmost layer's does.
-      const { mode, uid, gid } = await stat(root.lower[0] as string);
-      await chmod(join(place, 'upper'), mode & 0o7777);
-      if (!this.#userxattr) await chown(join(place, 'upper'), uid, gid);
-      await mkdir(join(directory, '..'), { recursive: true, mode: 0o700 });
-      await rename(place, directory);
-    } catch (error) {
-      await this.#layers.discard(place);
-      throw fromSystemError(error, `making the root of container ${container}`);
-    }
+    const root = await this.#root(directory, base);
+    if (!(await this.#layers.hasContainer(container))) await this.#make(container, directory, root);
+    // Each time: the machine's root may have got directories since.
+    if (root.kind === 'split') await makeHostRoot(root);
     return root;
   }
 
   async previewRoot(container: string, base: ContainerBase): Promise<RootSource> {
-    return this.#root(undefined, container, base);
+    return this.#root(this.#layers.containerDirectory(container), base);
   }
 
   removeContainer(container: string): Promise<void> {
@@ -92,8 +80,7 @@ export class OverlaySnapshotter implements Snapshotter {
 
   async containerUsage(context: Context, container: string): Promise<Usage> {
     if (!(await this.#layers.hasContainer(container))) return { size: 0, inodes: 0 };
-    const from = join(this.#layers.containerDirectory(container), 'upper');
-    return this.#layers.withScratch((scratch) => usageOf(this.#pack(context, from, scratch, true)));
+    return this.#layers.withScratch((scratch) => usageOf(this.#pack(context, container, scratch, true)));
   }
 
   async changes(context: Context, container: string, base: ContainerBase): Promise<Change[]> {
@@ -111,25 +98,43 @@ export class OverlaySnapshotter implements Snapshotter {
     const scratch = await this.#layers.temporary();
     try {
       const changes = await this.#changes(context, container, base, scratch);
-      const upper = join(this.#layers.containerDirectory(container), 'upper');
-      yield* layerOfUpper(this.#pack(context, upper, scratch, false), changes);
+      yield* layerOfUpper(this.#pack(context, container, scratch, false), changes);
     } finally {
       await this.#layers.discard(scratch);
     }
   }
 
-  async #root(context: Context | undefined, container: string, base: ContainerBase): Promise<OverlayRoot> {
-    const directory = this.#layers.containerDirectory(container);
-    const lower = base.kind === 'host' ? ['/'] : await this.#lower(context, base.chain);
+  async #root(directory: string, base: ContainerBase): Promise<RootSource> {
     const own = { upper: join(directory, 'upper'), work: join(directory, 'work') };
+    if (base.kind === 'host') {
+      return this.#userxattr ? hostRoot(own.upper, own.work) : { kind: 'overlay', lower: ['/'], ...own };
+    }
+    const lower = await this.#lower(base.chain);
     return { kind: 'overlay', lower, ...own, ...(this.#userxattr && { userxattr: true }) };
   }
 
+  async #make(container: string, directory: string, root: RootSource): Promise<void> {
+    const place = await this.#layers.temporary();
+    try {
+      await mkdir(join(place, 'work'), { mode: 0o700 });
+      await mkdir(join(place, 'upper'));
+      if (root.kind === 'overlay') {
+        // The top directory of an overlay is the upper one: it looks as that of the topmost layer.
+        const { mode, uid, gid } = await stat(root.lower[0] as string);
+        await chmod(join(place, 'upper'), mode & 0o7777);
+        if (!this.#userxattr) await chown(join(place, 'upper'), uid, gid);
+      }
+      await mkdir(join(directory, '..'), { recursive: true, mode: 0o700 });
+      await rename(place, directory);
+    } catch (error) {
+      await this.#layers.discard(place);
+      throw fromSystemError(error, `making the root of container ${container}`);
+    }
+  }
+
   /** Topmost first, down to a layer whose root hides all below. */
-  async #lower(context: Context | undefined, chain: readonly Digest[]): Promise<string[]> {
-    const records = context
-      ? await this.#layers.settle(context, chain)
-      : await Promise.all(chain.map((id) => this.#layers.record(id)));
+  async #lower(chain: readonly Digest[]): Promise<string[]> {
+    const records = await this.#layers.records(chain);
     const lowest = records.findLastIndex((record) => record.opaque.includes(''));
     const lower = chain.slice(Math.max(0, lowest)).map((id) => this.#layers.files(id));
     if (lower.length > 0) return lower.toReversed();
@@ -140,18 +145,15 @@ export class OverlaySnapshotter implements Snapshotter {
   }
 
   async #changes(context: Context, container: string, base: ContainerBase, scratch: string): Promise<Changes> {
-    const lower = await this.#view(base);
-    const upper = join(this.#layers.containerDirectory(container), 'upper');
-    return overlayChanges(readTar(this.#pack(context, upper, scratch, true), { headersOnly: true }), lower);
+    const host = base.kind === 'host';
+    const lower = new LowerView(host ? [{ files: '/', opaque: new Set() }] : await this.#layers.view(base.chain));
+    const headers = readTar(this.#pack(context, container, scratch, true), { headersOnly: true });
+    return overlayChanges(headers, lower, { splitTop: host && this.#userxattr });
   }
 
-  async #view(base: ContainerBase): Promise<LowerView> {
-    if (base.kind === 'host') return new LowerView([{ files: '/', opaque: new Set() }]);
-    return new LowerView(await this.#layers.view(base.chain));
-  }
-
-  #pack(context: Context, from: string, scratch: string, headersOnly: boolean): AsyncIterable<Uint8Array> {
+  #pack(context: Context, container: string, scratch: string, headersOnly: boolean): AsyncIterable<Uint8Array> {
     const { keel, ids } = this.#layers;
+    const from = join(this.#layers.containerDirectory(container), 'upper');
     return packTree(keel, { from, scratch, overlay: true, headersOnly, ...(ids && { ids }) }, context);
   }
 }
