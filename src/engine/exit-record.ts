@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { unlink } from 'node:fs/promises';
 import { oomKills } from '../kernel/cgroup-values.ts';
 import { isAlive } from '../store/process-identity.ts';
 import type { ContainerRecord } from './record.ts';
@@ -35,10 +34,6 @@ export function readExitRecord(path: string): ExitRecord | undefined {
   } catch {
     return undefined;
   }
-}
-
-export async function removeExitRecord(path: string): Promise<void> {
-  await unlink(path).catch(() => {});
 }
 
 /** Whether the keeper that the record names is still there. */

@@ -1,7 +1,6 @@
-import { rm } from 'node:fs/promises';
 import type { Context } from '../ground/context.ts';
 import { containerEvent } from './container-events.ts';
-import { removeExitRecord } from './exit-record.ts';
+import { removeData, removeRunFiles } from './container-files.ts';
 import { containerPaths, type Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 
@@ -18,12 +17,7 @@ export async function removeLocked(
   const { id } = record;
   const at = containerPaths(parts.paths, id);
   parts.records.update(id, { state: 'removing', phase: options.volumes ? 'removing with volumes' : 'removing' });
-  await Promise.all([
-    parts.images.removeContainer(id),
-    parts.trash.discard(at.data),
-    rm(at.run, { recursive: true, force: true }),
-    removeExitRecord(at.exitRecord),
-  ]);
+  await Promise.all([parts.images.removeContainer(id), removeData(parts, at), removeRunFiles(at)]);
   if (options.volumes) {
     const anonymous = record.spec.mounts.filter((mount) => mount.anonymous).map((mount) => mount.name);
     await parts.volumes.removeWith(context, id, anonymous);

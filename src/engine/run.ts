@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '../ground/context.ts';
 import { isKeelsonError, KeelsonError, messageOf } from '../ground/errors.ts';
@@ -10,6 +10,7 @@ import { currentBoot, identityOf, isAlive, type ProcessIdentity, startTimeOf } f
 import { attachmentOf } from './attachment.ts';
 import { cleanUp } from './clean-up.ts';
 import { containerEvent } from './container-events.ts';
+import { removeRunFiles } from './container-files.ts';
 import { resolveJoins } from './joins.ts';
 import { ensureBindSource } from './mounts.ts';
 import { type Attached, containerPaths, exitsFolder, mountPoint, type Parts } from './parts.ts';
@@ -138,9 +139,7 @@ export class Run {
     // Whatever stopped the start, a fired signal above all, must not stop the undoing of it.
     const context = new Context({ trace: this.#context.trace });
     await cleanUp(parts, context, record);
-    const at = containerPaths(parts.paths, record.id);
-    if (existsSync(at.run)) rmSync(at.run, { recursive: true, force: true });
-    rmSync(at.exitRecord, { force: true });
+    await removeRunFiles(containerPaths(parts.paths, record.id));
     const exitCode = exitCodeOf(failure);
     parts.db.immediate(() => {
       parts.network.release(record.id);

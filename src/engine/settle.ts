@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../ground/context.ts';
 import { cleanUp } from './clean-up.ts';
 import { containerEvent } from './container-events.ts';
-import { type ExitRecord, keeperAlive, readExitRecord, removeExitRecord } from './exit-record.ts';
+import { removeRunFiles } from './container-files.ts';
+import { type ExitRecord, keeperAlive, readExitRecord } from './exit-record.ts';
 import { containerPaths, leaseKey, type Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 import { removeLocked } from './remove-locked.ts';
@@ -40,8 +40,7 @@ export async function settleLocked(
   const done = exit !== undefined && (await exitPlanDone(record, at.socket));
   if (!done) await cleanUp(parts, context, record);
   const next = recordExit(parts, record, exit);
-  await rm(at.run, { recursive: true, force: true });
-  await removeExitRecord(at.exitRecord);
+  await removeRunFiles(at);
   if (!record.spec.config.autoRemove) return next;
   await removeLocked(parts, context, next, { volumes: true });
   return undefined;
