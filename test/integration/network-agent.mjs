@@ -57,6 +57,7 @@ function call({ protocol, host, port, from, timeoutMs = 1500 }) {
 
 createServer((socket) => {
   let text = '';
+  socket.on('error', () => {});
   socket.setEncoding('utf8').on('data', async (chunk) => {
     text += chunk;
     if (!text.endsWith('\n')) return;

@@ -4,6 +4,7 @@
  * real keepers (without a root file system of their own: this is about the network).
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -39,10 +40,23 @@ export class Agent {
   }
 
   async ready(): Promise<this> {
-    for (const deadline = Date.now() + 10_000; !existsSync(this.#control); await sleep(5)) {
+    for (const deadline = Date.now() + 10_000; !(await this.#answers()); await sleep(5)) {
       if (Date.now() > deadline) throw new Error(`${this.#control} did not come up`);
     }
     return this;
+  }
+
+  /** The socket's file is there a moment before it listens. */
+  async #answers(): Promise<boolean> {
+    const socket = createConnection(this.#control);
+    try {
+      await once(socket, 'connect');
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket.destroy();
+    }
   }
 
   /** What the other side answers ("c1 sees 10.77.0.1"), or the errno. `from`: the port to call from, for UDP. */
