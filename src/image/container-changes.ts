@@ -36,8 +36,15 @@ export interface Changes {
   readonly linked: ReadonlySet<string>;
 }
 
-/** From the headers of an overlay's upper directory: all that is in there is a change. */
-export async function overlayChanges(headers: AsyncIterable<TarReadItem>, lower: LowerView): Promise<Changes> {
+/**
+ * From the headers of an overlay's upper directory: all that is in there is a change. `splitTop`: the directories at its top are there
+ * in any case, each the upper one of an overlay of its own.
+ */
+export async function overlayChanges(
+  headers: AsyncIterable<TarReadItem>,
+  lower: LowerView,
+  options: { splitTop?: boolean } = {},
+): Promise<Changes> {
   const found = new Map<string, Change['kind']>();
   const stubs = new Set<string>();
   const opaque: string[] = [];
@@ -54,16 +61,18 @@ export async function overlayChanges(headers: AsyncIterable<TarReadItem>, lower:
       present.add(path);
       const node = lower.find(path);
       found.set(path, node ? 'modified' : 'added');
-      if (isStub(entry, path, node)) stubs.add(path);
+      if ((options.splitTop && parent === '') || isStub(entry, path, node)) stubs.add(path);
     }
   }
   // A directory that was removed and made anew hides what it had.
   for (const path of opaque) {
+    if (options.splitTop && !path.includes('/')) continue;
     const node = lower.find(path);
     for (const name of node ? lower.names(node) : []) {
       if (!present.has(join(path, name))) found.set(join(path, name), 'deleted');
     }
   }
+  showAbove(found);
   return withoutStubs(found, stubs);
 }
 
@@ -92,14 +101,18 @@ export async function treeChanges(headers: AsyncIterable<TarReadItem>, lower: Lo
     const node = lower.find(path);
     for (const name of node ? lower.names(node) : []) if (!names.has(name)) found.set(join(path, name), 'deleted');
   }
-  // As in an overlay, a change shows in all directories above it.
+  showAbove(found);
+  const linked = [...links].filter(([path, target]) => found.has(path) && !found.has(target));
+  return { ...withoutStubs(found, stubs), linked: new Set(linked.map(([, target]) => target)) };
+}
+
+/** A change shows in all directories above it. */
+function showAbove(found: Map<string, Change['kind']>): void {
   for (const path of [...found.keys()]) {
     for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
       if (!found.has(path.slice(0, at))) found.set(path.slice(0, at), 'modified');
     }
   }
-  const linked = [...links].filter(([path, target]) => found.has(path) && !found.has(target));
-  return { ...withoutStubs(found, stubs), linked: new Set(linked.map(([, target]) => target)) };
 }
 
 function join(parent: string, name: string): string {

@@ -16,7 +16,7 @@ import type { LayerSource, Usage } from './snapshotter.ts';
 import type { UnpackOptions } from './unpack.ts';
 
 /** What is written down beside a layer's files. Paths are base64: names need not be UTF-8. */
-interface LayerRecord extends Usage {
+export interface LayerRecord extends Usage {
   readonly chainId: Digest;
   readonly diffId: Digest;
   /** Directories in which nothing of the layers below shows; '' is the root. */
@@ -68,6 +68,10 @@ export class SnapshotLayers {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw fromSystemError(error, `reading ${path}`);
       throw new KeelsonError('not-found', `layer ${chainId} is not unpacked here`, { cause: error });
     }
+  }
+
+  async records(chain: readonly Digest[]): Promise<LayerRecord[]> {
+    return Promise.all(chain.map((chainId) => this.record(chainId)));
   }
 
   async prepare(context: Context, layer: LayerSource): Promise<{ size: number }> {
