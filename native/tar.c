@@ -9,7 +9,11 @@
 
 enum {
 	BLOCK = 512,
+#ifdef KEEL_FUZZ
+	BUFFER = 1 << 12, /* cheaper to poison */
+#else
 	BUFFER = 1 << 20,
+#endif
 	MAX_META = 1 << 20, /* extended headers and long names of one entry; as Go's reader */
 	MAX_GLOBAL = 1 << 14, /* they are read again for every entry */
 	MAX_EXTENTS = 1 << 20,

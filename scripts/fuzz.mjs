@@ -4,13 +4,18 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeSeeds } from './fuzz-seeds.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const native = join(root, 'native');
-const seconds = Number(process.env.KEELSON_FUZZ_SECONDS ?? 20);
+// `node scripts/fuzz.mjs tar 60`: only that one, that long.
+const [only, given] = process.argv.slice(2);
+const seconds = Number(given ?? process.env.KEELSON_FUZZ_SECONDS ?? 20);
 const cc = process.env.FUZZ_CC ?? 'clang';
 const sources = readdirSync(native).filter((name) => name.endsWith('.c'));
-const harnesses = sources.filter((name) => name.startsWith('fuzz-'));
+const harnesses = sources.filter(
+  (name) => name.startsWith('fuzz-') && (only === undefined || name === `fuzz-${only}.c`),
+);
 const keel = sources.filter((name) => !name.startsWith('fuzz') && name !== 'main.c').map((name) => join(native, name));
 
 function build(harness, out) {
@@ -61,6 +66,7 @@ for (const harness of harnesses) {
   const folder = join(native, 'build/fuzz');
   const corpus = join(folder, name);
   mkdirSync(corpus, { recursive: true });
+  writeSeeds(name, corpus);
   const program = join(folder, `fuzz-${name}`);
   ok = build(harness, program) && (await fuzz(name, program, corpus)) && ok;
 }
