@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -220,6 +221,7 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
     inside('ip', 'route', 'add', '127.0.0.1/32', 'via', gateway, 'src', own);
     const { createServer } = await import('node:net');
     const secret = createServer((socket) => socket.end('secret')).listen(7777, '127.0.0.1');
+    await once(secret, 'listening');
     try {
       assert.equal(await lab.host.call('tcp', '127.0.0.1', 7777), 'secret');
       assert.equal(await container.call('tcp', '127.0.0.1', 7777), 'ETIMEDOUT');
@@ -239,6 +241,7 @@ describe('the bridge network', { skip: isRoot ? false : 'needs root', concurrenc
     const elements = forwardings().length;
     const { createServer } = await import('node:net');
     const server = createServer().listen(8090, '0.0.0.0');
+    await once(server, 'listening');
     await assert.rejects(
       lab.start('c2', [
         { ...web, hostPort: 8089 },
