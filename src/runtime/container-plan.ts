@@ -81,7 +81,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
     if (userNamespace) {
       // /proc/<pid>/uid_map belongs to root while a process is not dumpable, and keel's aren't.
       b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
-      awaitParent(b, handshake);
+      if (fresh('user')) awaitParent(b, handshake);
       enterAsRoot(b, namespaces);
     }
     joinNamespaces(b, namespaces);
@@ -93,7 +93,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
       propagation: spec.linux?.rootfsPropagation,
       lowerdirPlus: input.lowerdirPlus,
     });
-    if (!userNamespace) awaitParent(b, handshake);
+    awaitParent(b, handshake);
     if (fresh('cgroup')) {
       b.group('namespaces').doing('creating the cgroup namespace');
       b.sys('unshare', [CLONE_NEWCGROUP]);
@@ -152,7 +152,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
   if (cgroup) joinCgroup(b, cgroup, child.pid);
   b.group('network').doing('connecting the network');
   const held = input.network?.host?.(b, child.pid);
-  if (!fresh('user')) letChildGo(b, handshake);
+  letChildGo(b, handshake);
 
   const process = awaitReady(b, handshake, child, tty);
   b.group('exec').doing('keeping the container');
