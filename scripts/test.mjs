@@ -58,12 +58,20 @@ function lanes({ runProgram, runTestFiles }) {
       name: 'integration',
       needs: ['integration'],
       run: () =>
-        runTestFiles(['test/integration/**/*.test.ts', 'test/attacks/**/*.test.ts', 'test/cli/**/*.test.ts'], {
-          seconds: 240,
-          minutes: 10,
-          concurrency: parallel,
-          isolated: true,
-        }),
+        runTestFiles(
+          [
+            'test/integration/**/*.test.ts',
+            'test/attacks/**/*.test.ts',
+            'test/cli/**/*.test.ts',
+            'test/oci/**/*.test.ts',
+          ],
+          {
+            seconds: 240,
+            minutes: 10,
+            concurrency: parallel,
+            isolated: true,
+          },
+        ),
     },
     { name: 'fuzz', needs: ['sanitizers'], run: () => check(node, 'scripts/fuzz.mjs') },
     {

@@ -69,7 +69,7 @@ export class PlanBuilder {
 
   /** A zeroed buffer of `size` bytes, or one holding `init`. */
   blob(init: number | Uint8Array, text?: string, pointers: BlobSpec['pointers'] = []): BlobRef {
-    const bytes = typeof init === 'number' ? new Uint8Array(0) : init;
+    const bytes = typeof init === 'number' ? nothing : init;
     const size = typeof init === 'number' ? init : init.length;
     this.#blobs.push(text === undefined ? { size, init: bytes, pointers } : { size, init: bytes, pointers, text });
     return { blob: this.#blobBase + this.#blobs.length - 1 };
@@ -87,12 +87,13 @@ export class PlanBuilder {
   /** A NULL-terminated array of pointers to strings, as execve(2) wants. */
   strings(list: readonly string[]): BlobRef {
     const pointers = list.map((s, i) => ({ at: i * 8, to: this.string(s) }));
-    return this.blob(new Uint8Array((list.length + 1) * 8), JSON.stringify(list), pointers);
+    return this.blob((list.length + 1) * 8, JSON.stringify(list), pointers);
   }
 
   /** A structure; fields not named are zero. `text` is how `explain` shows it. */
   struct(text: string, size: number, fields: readonly Field[]): BlobRef {
-    const bytes = Buffer.alloc(size);
+    // From Node's pool: there are hundreds of these in a plan, and a buffer of its own is dear.
+    const bytes = Buffer.allocUnsafe(size).fill(0);
     const pointers: { at: number; to: BlobRef }[] = [];
     const pokes: Field[] = [];
     for (const [at, width, value] of fields) {
@@ -264,8 +265,12 @@ export class PlanBuilder {
   }
 }
 
+const nothing = new Uint8Array(0);
+const noRules: ErrnoRule[] = [];
+
 function rulesOf(on: Rules | undefined): ErrnoRule[] {
-  return Object.entries(on ?? {}).map(([errno, then]) => {
+  if (on === undefined) return noRules;
+  return Object.entries(on).map(([errno, then]) => {
     if (then === 'continue') return { errno, then };
     return 'label' in then ? { errno, then: 'jump', to: then } : { errno, then: 'retry', ms: then.retryMs };
   });

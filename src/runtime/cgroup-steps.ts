@@ -22,6 +22,26 @@ export function createCgroup(b: PlanBuilder, plan: CgroupPlan): CgroupHandle {
   return handle;
 }
 
+/**
+ * What clone3(2) needs, and what can be made while the child sets up its root: hierarchies of version 1 are entered by writing
+ * to cgroup.procs, which waits for a grace period of the kernel's.
+ */
+export function splitCgroup(plan: CgroupPlan): { before: CgroupPlan; after: CgroupPlan | undefined } {
+  const { cloneInto, directories, deviceProgram, warnings } = plan;
+  const needed = (path: string) => cloneInto === path || cloneInto?.startsWith(`${path}/`) === true;
+  const rest = directories.filter((d) => !needed(d.path));
+  if (rest.length === 0) return { before: plan, after: undefined };
+  return {
+    before: {
+      directories: directories.filter((d) => needed(d.path)),
+      warnings,
+      ...(cloneInto !== undefined && { cloneInto }),
+      ...(deviceProgram && { deviceProgram }),
+    },
+    after: { directories: rest, warnings: [] },
+  };
+}
+
 export function openCgroup(b: PlanBuilder, plan: Pick<CgroupPlan, 'directories' | 'cloneInto'>): CgroupHandle {
   const { O_DIRECTORY } = openFlags(b.arch);
   b.group('cgroup').doing('opening the cgroup');

@@ -15,7 +15,7 @@ import {
 import type { Plan, Reg } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
-import { createCgroup, joinCgroup } from './cgroup-steps.ts';
+import { createCgroup, joinCgroup, splitCgroup } from './cgroup-steps.ts';
 import { connectUnix } from './console-steps.ts';
 import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
@@ -76,7 +76,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const runtimeHooks = [hooks.prestart, hooks.createRuntime].some((list) => list?.length);
   const containerHooks = [hooks.createContainer, hooks.startContainer].some((list) => list?.length);
 
-  const cgroup = input.cgroup && createCgroup(b, input.cgroup);
+  const groups = input.cgroup && splitCgroup(input.cgroup);
+  const cgroup = groups && createCgroup(b, groups.before);
   const gate = input.fifo === undefined ? undefined : makeGate(b, input.fifo);
   const console =
     tty && input.consoleSocket !== undefined
@@ -109,18 +110,20 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       propagation: spec.linux?.rootfsPropagation,
       lowerdirPlus: true,
     });
-    if (!userNamespace) awaitParent(b, { link });
-    if (fresh('cgroup')) {
-      b.group('namespaces').doing('creating the cgroup namespace');
-      b.sys('unshare', [CLONE_NEWCGROUP]);
-    }
     if (fresh('network')) loopbackUp(b);
-    const mounted = mountAll(b, root, spec.mounts ?? [], {
-      ...input.mountFacts,
-      userNamespace,
-      ownNetwork: fresh('network'),
-      ownPids: fresh('pid'),
-    });
+    const mounted = mountAll(
+      b,
+      root,
+      spec.mounts ?? [],
+      { ...input.mountFacts, userNamespace, ownNetwork: fresh('network'), ownPids: fresh('pid') },
+      // Nothing before depends on the cgroups, so they are made meanwhile.
+      () => {
+        if (!userNamespace) awaitParent(b, { link });
+        if (!fresh('cgroup')) return;
+        b.group('namespaces').doing('creating the cgroup namespace');
+        b.sys('unshare', [CLONE_NEWCGROUP]);
+      },
+    );
     if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
     const terminal = finishRoot(b, root, {
       linux: spec.linux,
@@ -177,7 +180,9 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   if (fresh('user')) {
     mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
   }
+  const others = groups?.after && createCgroup(b, groups.after);
   if (cgroup) joinCgroup(b, cgroup, child.pid);
+  if (others) joinCgroup(b, others, child.pid);
   letChildGo(b, { link });
   if (runtimeHooks) {
     awaitMessage(b, link.parent, child.report, 'waiting for the root file system');

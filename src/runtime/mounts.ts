@@ -7,6 +7,7 @@ import {
   MOUNT_ATTR_NOEXEC,
   MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
+  MOVE_MOUNT_F_EMPTY_PATH,
   MS_PRIVATE,
   MS_REC,
   O_PATH,
@@ -43,14 +44,27 @@ export interface Mounted {
   bindDev?: boolean;
 }
 
-export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], facts: MountFacts): Mounted {
+/** `beforeCgroup` comes before the first mount that shows control groups, or after the last one. */
+export function mountAll(
+  b: PlanBuilder,
+  root: Reg,
+  mounts: readonly Mount[],
+  facts: MountFacts,
+  beforeCgroup?: () => void,
+): Mounted {
   const mounted: Mounted = {};
+  let waiting = beforeCgroup;
   for (const mount of mounts) {
+    if (mount.type === 'cgroup' || mount.type === 'cgroup2') {
+      waiting?.();
+      waiting = undefined;
+    }
     b.group('root file system').doing(`mounting ${mount.type ?? mount.source ?? ''} on ${mount.destination}`);
     const options = parseMountOptions(mount.options ?? []);
     if (options.bind || mount.type === 'bind') mountBind(b, root, mount, options, facts);
     else mountFilesystem(b, root, mount, options, facts, mounted);
   }
+  waiting?.();
   return mounted;
 }
 
@@ -153,8 +167,7 @@ function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: Mo
 function mountHierarchies(b: PlanBuilder, tmpfs: Reg, options: MountOptions, facts: MountFacts): void {
   for (const { name, options: words } of facts.cgroup.hierarchies) {
     b.doing(`mounting the cgroup hierarchy ${name}`);
-    b.sys('mkdirat', [tmpfs, name, 0o755], { on: { EEXIST: 'continue' } });
-    const target = openIn(b, tmpfs, name, { flags: O_PATH, resolve: noLinks });
+    b.sys('mkdirat', [tmpfs, name, 0o755]);
     const type = words[0] === 'unified' ? 'cgroup2' : 'cgroup';
     const fd = makeFilesystem(
       b,
@@ -162,8 +175,8 @@ function mountHierarchies(b: PlanBuilder, tmpfs: Reg, options: MountOptions, fac
       type === 'cgroup2' ? ['source=cgroup'] : ['source=cgroup', ...words],
       options.set,
     );
-    attach(b, fd, target);
-    b.sys('close', [target]);
+    // Nobody but this process has seen the tmpfs yet, and its only entries are these directories.
+    b.sys('move_mount', [fd, '', tmpfs, name, MOVE_MOUNT_F_EMPTY_PATH]);
     b.sys('close', [fd]);
   }
 }

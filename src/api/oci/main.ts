@@ -3,30 +3,41 @@ import { unlinkSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { Call } from './call.ts';
 import { dispatch } from './dispatch.ts';
-import { leaveCgroups } from './own-cgroup.ts';
+import { leaveCgroups, prepareMoves } from './own-cgroup.ts';
+import { warmUp } from './warm-up.ts';
 
 const idleMs = 60_000;
 const aliveMs = 3000;
 const socketPath = process.argv[2];
 
 let calls = 0;
+let warm = false;
 let idle = setTimeout(leave, idleMs);
 
 const server = createServer({ allowHalfOpen: false }, (socket: Socket) => {
   calls++;
   clearTimeout(idle);
+  prepareMoves();
   const call = new Call(socket);
   const pulse = setInterval(() => call.alive(), aliveMs);
   const done = (): void => {
     clearInterval(pulse);
     calls--;
-    if (calls === 0) idle = setTimeout(leave, idleMs);
+    if (calls > 0) return;
+    idle = setTimeout(leave, idleMs);
+    if (!warm) setTimeout(warmWhileIdle, 20);
   };
   dispatch(call).then(done, done);
 });
 server.on('error', () => process.exit(1));
 server.listen({ fd: 3 });
-setTimeout(leaveCgroups, 200).unref();
+leaveCgroups();
+
+function warmWhileIdle(): void {
+  if (warm || calls > 0) return;
+  warm = true;
+  warmUp(() => calls === 0).catch(() => {}); // what can't be planned here fails when it is asked for
+}
 
 /** The name goes first; who is in the queue by then is still served. */
 function leave(): void {

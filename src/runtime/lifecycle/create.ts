@@ -8,7 +8,7 @@ import type { HostFacts } from '../../kernel/facts.ts';
 import { parseMountInfo } from '../../kernel/facts-cgroup.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
-import { createPlan, createTags } from '../create-plan.ts';
+import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
 import { hostInput, processInput } from '../host-input.ts';
 import type { Bundle } from './load-bundle.ts';
 import { type ContainerState, freezerRecord, hookState } from './container-state.ts';
@@ -37,45 +37,29 @@ export interface Created extends Found {
   readonly cgroup: CgroupPlan | undefined;
 }
 
+/** Reserves the name before all else; what fails afterwards is undone. */
 export async function createContainer(host: Host, options: CreateOptions): Promise<Created> {
-  const { facts, store } = host;
-  const { bundle, id } = options;
-  const { spec } = bundle;
-  const placed = placeCgroup(facts, id, bundle);
-  for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
-  const planned = createPlan({
-    spec,
-    ...hostInput(facts),
-    rootfs: bundle.rootfs,
-    ...(placed && { cgroup: placed.plan }),
-    ...(spec.linux?.seccomp && {
-      seccomp: { filter: compileSeccomp(spec.linux.seccomp, facts.arch), flags: seccompFlags(spec.linux.seccomp) },
-    }),
-    process: processInput(withListenFds(bundle.process, options), facts, {
-      createCwd: false,
-      setgroups: true,
-      userNamespace: spec.linux?.namespaces?.some((n) => n.type === 'user') ?? false,
-      warn: host.warn,
-    }),
-    idMapper: { kind: 'direct' },
-    ...(!options.go && { fifo: join(store.root, id, 'exec.fifo') }),
-    ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
-    preserveFds: options.preserveFds + listenFds(options.environment),
-    newKeyring: !options.noNewKeyring,
-    pivot: !options.noPivot,
-    ...sharedParent(bundle),
-  });
-  const files = store.reserve(id);
-  let state = stateOf(options, placed?.cgroup, facts);
+  const files = host.store.reserve(options.id);
+  let placed: Placed | undefined;
+  let planned: CreatePlan;
+  try {
+    placed = placeCgroup(host.facts, options);
+    for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
+    planned = planOf(host, options, placed);
+  } catch (error) {
+    host.store.remove(files);
+    throw error;
+  }
+  let state = stateOf(options, placed?.cgroup, host.facts);
   let child: { pid: number; pidfd: number } | undefined;
   try {
-    writeFileSync(files.config, bundle.text, { mode: 0o600 });
+    writeFileSync(files.config, options.bundle.text, { mode: 0o600 });
     const result = await host.runner.run(planned.plan, {
       onReport({ tag, registers }) {
         if (tag !== createTags.started) return;
         child = { pid: Number(registers[0]), pidfd: Number(registers[1]) };
         state = withPid(state, child.pid);
-        store.save(files, state);
+        host.store.save(files, state);
       },
       onSync: ({ tag }) => planned.resume(tag, (status) => hookState(state, status)),
     });
@@ -95,7 +79,39 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
   }
 }
 
-function placeCgroup(facts: HostFacts, id: string, { spec }: Bundle): { cgroup: Cgroup; plan: CgroupPlan } | undefined {
+function planOf(host: Host, options: CreateOptions, placed: Placed | undefined): CreatePlan {
+  const { facts, store } = host;
+  const { bundle } = options;
+  const { spec } = bundle;
+  const { seccomp, namespaces } = spec.linux ?? {};
+  return createPlan({
+    spec,
+    ...hostInput(facts),
+    rootfs: bundle.rootfs,
+    ...(placed && { cgroup: placed.plan }),
+    ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
+    process: processInput(withListenFds(bundle.process, options), facts, {
+      createCwd: false,
+      setgroups: true,
+      userNamespace: namespaces?.some((n) => n.type === 'user') ?? false,
+      warn: host.warn,
+    }),
+    idMapper: { kind: 'direct' },
+    ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
+    ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
+    preserveFds: options.preserveFds + listenFds(options.environment),
+    newKeyring: !options.noNewKeyring,
+    pivot: !options.noPivot,
+    ...sharedParent(bundle),
+  });
+}
+
+interface Placed {
+  readonly cgroup: Cgroup;
+  readonly plan: CgroupPlan;
+}
+
+function placeCgroup(facts: HostFacts, { id, bundle: { spec } }: CreateOptions): Placed | undefined {
   if (facts.cgroup.mode === 'none') return undefined;
   const path = cgroupPath({
     facts: facts.cgroup,
