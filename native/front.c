@@ -165,6 +165,7 @@ static int run_plan(struct front *f, const uint8_t *bytes, size_t size)
 	if (!error)
 		error = plan_run(&machine, &ops);
 	if (error) {
+		plan_find_cause(&machine);
 		struct iovec parts[2] = {{&machine.failure, 8}, {machine.failure.text, strlen(machine.failure.text)}};
 		error = frame_write(f->fd, 0, MESSAGE_FAILED, parts, 2);
 	} else {

@@ -91,6 +91,7 @@ struct machine {
 	int channel; /* stream to the planner, or -1 */
 	uint32_t channel_id;
 	int report; /* the write end on which a clone's failure travels, or -1 */
+	int child_report; /* the read end of the last child's, 0 when there is none or it was awaited */
 	struct arena arena;
 	int64_t *regs;
 	uint32_t reg_count;
@@ -109,6 +110,12 @@ int plan_decode(struct machine *machine, const uint8_t *bytes, size_t size, stru
 
 /* Runs the operations. 0, or -errno with `failure` filled in. */
 int plan_run(struct machine *machine, const struct op_list *ops);
+
+/*
+ * After a failure: where a child that was not awaited has failed as well, that is the cause, and becomes `failure`. (What the parent does to
+ * a child that is gone fails with ESRCH, which says nothing.)
+ */
+void plan_find_cause(struct machine *machine);
 
 /* Like plan_run, but goes on after a failing operation; `failed` is told of each. */
 void plan_run_all(struct machine *machine, const struct op_list *ops, void (*failed)(void *, const struct failure *), void *context);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,6 +238,7 @@ _Noreturn static void run_child(struct machine *m, const struct op *op, int repo
 	if (m->report >= 0)
 		close(m->report); /* the parent's: its end is not to wait for this one's */
 	m->report = report;
+	m->child_report = 0;
 	if (plan_run(m, &op->body) == 0)
 		_exit(0);
 	/* A pipe takes this whole or, when nobody waits for it any more, not at all. */
@@ -276,6 +278,7 @@ static int clone_child(struct machine *m, const struct op *op)
 		run_child(m, op, ends[1]);
 	}
 	close(ends[1]);
+	m->child_report = ends[0];
 	m->regs[op->values[1].index] = ends[0];
 	if (op->values[2].kind == VALUE_REG)
 		m->regs[op->values[2].index] = pidfd;
@@ -288,6 +291,8 @@ static int await_child(struct machine *m, const struct op *op)
 	int fd = (int)m->regs[op->values[0].index];
 	int error = wire_read(fd, &theirs, sizeof theirs);
 	close(fd);
+	if (fd == m->child_report)
+		m->child_report = 0;
 	if (error == -ECONNRESET)
 		return 0;
 	if (error)
@@ -419,6 +424,18 @@ void plan_run_all(struct machine *machine, const struct op_list *ops, void (*tel
 	}
 }
 
+void plan_find_cause(struct machine *m)
+{
+	struct pollfd child = {.fd = m->child_report, .events = POLLIN};
+	struct failure theirs;
+	if (m->child_report <= 0 || poll(&child, 1, 0) != 1 || !(child.revents & POLLIN))
+		return;
+	if (wire_read(m->child_report, &theirs, sizeof theirs))
+		return;
+	theirs.text[sizeof theirs.text - 1] = 0;
+	m->failure = theirs;
+}
+
 void plan_execute(int channel, uint32_t channel_id, const uint8_t *bytes, size_t size, void *buffer)
 {
 	struct machine machine = {.channel = channel, .channel_id = channel_id, .report = -1};
@@ -433,6 +450,7 @@ void plan_execute(int channel, uint32_t channel_id, const uint8_t *bytes, size_t
 		struct iovec regs = {machine.regs, machine.reg_count * sizeof *machine.regs};
 		_exit(frame_write(channel, channel_id, MESSAGE_DONE, &regs, 1) ? 2 : 0);
 	}
+	plan_find_cause(&machine);
 	struct iovec parts[2] = {{&machine.failure, 8}, {machine.failure.text, strlen(machine.failure.text)}};
 	frame_write(channel, channel_id, MESSAGE_FAILED, parts, 2);
 	_exit(1);
