@@ -125,17 +125,22 @@ async function dispatchCommand(cli: Cli, group: Entry, path: string, words: read
     cli.stderr.line(`${programName}: ${wrongArity}\n\n${usageHint(name, command.usage, see)}`);
     return 1;
   }
-  return runCommand(cli, name, () => command.run(cli, name, parsed));
+  return runCommand(cli, name, command.usage, () => command.run(cli, name, parsed));
 }
 
 /** Runs a command's body; whatever it throws becomes a message and an exit code. */
-async function runCommand(cli: Cli, path: string, work: () => Promise<number>): Promise<number> {
+async function runCommand(
+  cli: Cli,
+  path: string,
+  usage: readonly string[],
+  work: () => Promise<number>,
+): Promise<number> {
   cli.catchSignals();
   let code: number;
   try {
     code = await cli.context.span(path, work);
   } catch (error) {
-    code = failureCode(cli, path, error);
+    code = error instanceof FlagError ? usageFailure(cli, error, path, usage) : failureCode(cli, path, error);
   }
   try {
     await cli.close();
