@@ -108,7 +108,14 @@ function mountSplit(b: PlanBuilder, source: SplitRoot, mountPoint: string): Reg 
     b.sys('mkdirat', [root, name, 0o755]);
     const place = b.sys('openat', [root, name, O_PATH | O_DIRECTORY | O_CLOEXEC]);
     const [locked, done] = [b.label(), b.label()];
-    const words = overlayOptions({ kind: 'overlay', lower: [lower], upper, work, userxattr: true });
+    // Not lowerdir+, which an older kernel refuses with the EINVAL that is taken for locked submounts.
+    const words = [
+      'source=overlay',
+      `lowerdir=${escapeColons(lower)}`,
+      `upperdir=${upper}`,
+      `workdir=${work}`,
+      'userxattr',
+    ];
     const overlay = makeFilesystem(b, 'overlay', words, 0, { EINVAL: locked });
     attach(b, overlay, place);
     b.sys('close', [overlay]);
