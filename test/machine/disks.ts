@@ -54,8 +54,8 @@ export async function systemDisk(kernel: Kernel): Promise<string> {
   return disk;
 }
 
-/** bin/, dist/ and keel of this checkout, and the tests for inside: an ext4 image. */
-export async function checkoutDisk(disk: string): Promise<void> {
+/** bin/, dist/ and keel of this checkout, and the tests, or the command, for inside: an ext4 image. */
+export async function checkoutDisk(disk: string, command?: string): Promise<void> {
   const tree = `${disk}.d`;
   await rm(tree, { recursive: true, force: true });
   await mkdir(join(tree, 'native/build'), { recursive: true });
@@ -65,6 +65,7 @@ export async function checkoutDisk(disk: string): Promise<void> {
   await copyFile(join(checkout, 'package.json'), join(tree, 'package.json'));
   await copyFile(join(import.meta.dirname, 'guest/init'), join(tree, 'init'));
   await chmod(join(tree, 'init'), 0o755);
+  if (command !== undefined) await writeFile(join(tree, 'command'), command);
   // One file each, so that the guest, where Node is slow, neither resolves nor strips anything.
   for (const name of ['tests', 'reporter']) {
     await build({

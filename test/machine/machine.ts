@@ -19,16 +19,17 @@ export interface MachineRun {
 
 /**
  * Boots Debian's kernel (pure cgroup v2) on a machine emulated by QEMU, runs the tests of guest/ inside and powers it off.
+ * With `command` that shell command runs instead of the tests.
  * $KEELSON_MACHINE_ACCEL chooses another accelerator than `tcg`, $KEELSON_MACHINE_ONLY is a pattern for test names.
  */
-export async function runInMachine(options: { timeoutMs: number }): Promise<MachineRun> {
+export async function runInMachine(options: { timeoutMs: number; command?: string }): Promise<MachineRun> {
   const kernel = await debianKernel();
   const system = await systemDisk(kernel);
   const folder = await mkdtemp(join(tmpdir(), 'keelson-machine-'));
   try {
     const path = (name: string): string => join(folder, name);
     await writeInitramfs(kernel, path('initramfs'));
-    await checkoutDisk(path('checkout.ext4'));
+    await checkoutDisk(path('checkout.ext4'), options.command);
     const only = process.env['KEELSON_MACHINE_ONLY'];
     const words = ['console=ttyS0', 'quiet', 'panic=-1', ...(only ? [`keelson.only=${only}`] : [])];
     const args = [

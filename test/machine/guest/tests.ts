@@ -4,3 +4,4 @@ import './cgroup-drivers.ts';
 import './lifecycle.ts';
 import './limits.ts';
 import './network.ts';
+import './rootless.ts';
