@@ -27,7 +27,7 @@ export async function placeOf(
   record: ContainerRecord,
   options: { volumes: boolean },
 ): Promise<ContainerPlace> {
-  const idMap = idMapOf(record.spec.config, parts.facts);
+  const idMap = idMapOf(parts.facts);
   if (isRunning(parts, record)) {
     if (!isAlive({ pid: record.pid, start: record.pidStart, boot: record.boot })) {
       throw new KeelsonError('conflict', `container ${record.name} is just ending: try again`);

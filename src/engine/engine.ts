@@ -73,7 +73,7 @@ export class Engine implements t.EngineApi {
     const db = openStore(paths);
     const [leases, trash, records, events] = [new Leases(db), new Trash(paths), new Records(db), new Events(db)];
     const [facts, keel] = [hostFacts(), options.keel ?? Keel.spawn()];
-    const ids = facts.euid === 0 ? undefined : idMapOf({ image: '' }, facts);
+    const ids = idMapOf(facts);
     const snapshotter = new LazySnapshotter({ keel, root: paths.root, ...(ids && { ids }) });
     const images = new Images({
       ...{ paths, db, leases, snapshotter },

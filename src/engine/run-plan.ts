@@ -41,7 +41,7 @@ export interface Laid {
 export function layOut(parts: Needed, record: Subject, joins: Joins = {}): Laid {
   const { facts } = parts;
   const { config, mounts, path, args } = record.spec;
-  const idMap = idMapOf(config, facts);
+  const idMap = idMapOf(facts);
   const cgroup = cgroupOf(facts, record.id);
   const spec = containerSpec({
     id: record.id,

@@ -129,7 +129,7 @@ export interface ContainerConfig {
   readonly pidMode?: string;
   readonly ipcMode?: string;
   readonly utsMode?: string;
-  /** '' or `host` (no user namespace), or `auto` / `uid:gid:size` for a mapped one. */
+  /** '' or `host`: the host's user namespace, as in docker. An ordinary user's containers have one of their own all the same. */
   readonly usernsMode?: string;
   readonly cgroupnsMode?: 'private' | 'host';
   readonly oomScoreAdj?: number;

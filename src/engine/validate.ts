@@ -90,11 +90,7 @@ function checkModes(config: ContainerConfig): void {
   mode('PID', config.pidMode, /^(host|private|container:.+)$/);
   mode('IPC', config.ipcMode, /^(host|private|shareable|none|container:.+)$/);
   mode('UTS', config.utsMode, /^host$/);
-  mode('USER', config.usernsMode, /^(host|auto|\d+:\d+:\d+)$/);
-  refuse(
-    'private user namespaces and privileged mode',
-    config.privileged === true && /^(auto|\d)/.test(config.usernsMode ?? ''),
-  );
+  mode('USER', config.usernsMode, /^host$/);
   for (const port of config.ports ?? []) {
     const { containerPort, hostPort } = port;
     if (!inRange(containerPort, 1, 65535)) throw invalid(`invalid containerPort: ${containerPort}`);

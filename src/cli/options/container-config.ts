@@ -153,7 +153,7 @@ export function containerConfig(
     pidMode: checkMode('pid', 'PID', flags.pid, /^(host|container:.+)$/),
     ipcMode: textOrNone(flags.ipc),
     utsMode: checkMode('uts', 'UTS', flags.uts, /^host$/),
-    usernsMode: checkMode('userns', 'USER', flags.userns, /^(host|auto|\d+:\d+:\d+)$/),
+    usernsMode: checkMode('userns', 'USER', flags.userns, /^host$/),
     cgroupnsMode: cgroupns as ContainerConfig['cgroupnsMode'],
     oomScoreAdj: flags['oom-score-adj'],
   });
