@@ -25,7 +25,7 @@ import { pushImage, type PushResult } from './push.ts';
 import { formatReference, parseReference } from './reference.ts';
 import { Registries, type RegistriesOptions } from './registries.ts';
 import { removeImage, type Removal } from './remove-image.ts';
-import { saveImages } from './save.ts';
+import { imagesToSave, saveImages } from './save.ts';
 import type { Snapshotter } from './snapshotter.ts';
 import type { ImageSummary, Platform } from './types.ts';
 
@@ -128,6 +128,11 @@ export class Images implements Disposable {
   async remove(context: Context, text: string, options: { force?: boolean } = {}): Promise<Removal[]> {
     await recover(context, this.#backend);
     return removeImage(this.#backend, text, options);
+  }
+
+  /** The images that `save` would put into an archive. Throws `not-found` before anything is written. */
+  toSave(texts: readonly string[]): FoundImage[] {
+    return texts.flatMap((text) => imagesToSave(this.#backend, text));
   }
 
   /** An archive of the images, as a stream. */

@@ -4,7 +4,7 @@ import { KeelsonError } from '../ground/errors.ts';
 import { algorithmOf, type Digest, hexOf } from '../spec/digest.ts';
 import { mediaTypes } from '../spec/media-types.ts';
 import type { ImageRow, LayerRow } from '../store/images.ts';
-import { findImage } from './find-image.ts';
+import { findImage, type FoundImage } from './find-image.ts';
 import { Hold } from './hold.ts';
 import type { ImageBackend } from './image-backend.ts';
 import { familiarReference, parseReference, repositoryOf } from './reference.ts';
@@ -39,7 +39,7 @@ async function choose(backend: ImageBackend, texts: readonly string[], hold: Hol
   if (texts.length === 0) throw new KeelsonError('invalid-argument', 'saving needs at least one image');
   const chosen = new Map<Digest, string[]>();
   tables.db.immediate(() => {
-    for (const { id, name } of texts.flatMap((text) => namedBy(backend, text))) {
+    for (const { id, name } of texts.flatMap((text) => imagesToSave(backend, text))) {
       const tags = chosen.get(id) ?? [];
       chosen.set(id, tags);
       if (name !== undefined && !name.includes('@') && !tags.includes(name)) tags.push(name);
@@ -56,8 +56,8 @@ async function choose(backend: ImageBackend, texts: readonly string[], hold: Hol
   return images;
 }
 
-/** A repository without a tag stands for all its tags. */
-function namedBy({ tables }: ImageBackend, text: string): { id: Digest; name?: string }[] {
+/** What `save` takes for a name: a repository without a tag stands for all its tags. Throws `not-found`. */
+export function imagesToSave({ tables }: Pick<ImageBackend, 'tables'>, text: string): FoundImage[] {
   if (!/^(sha256:)?[0-9a-f]{64}$/.test(text)) {
     const reference = parseReference(text, { bare: true });
     if (reference.tag === undefined && reference.digest === undefined) {

@@ -13,7 +13,7 @@ export const command: Command = define({
   },
   run: async ({ cli, flags, args }) => {
     const { images } = await cli.engine();
-    for (const name of args) images.find(name);
+    images.toSave(args);
     await writeArchive(cli, flags.output, () => images.save(cli.context, args));
     return 0;
   },
