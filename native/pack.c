@@ -1,268 +1,20 @@
-#include "pack.h"
+#include "pack-inside.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 enum {
-	BLOCK = 512,
-	BUFFER = 1 << 20,
-	MAX_VALUE = 1 << 16,	/* of an extended attribute (xattr(7)) */
-	MAX_RECORDS = 1 << 18,	/* of one entry's PAX header */
-	MAX_PENDING = 256 << 20 /* bytes of directory names still to be visited */
+	MAX_PENDING = 256 << 20, /* bytes of directory names still to be visited */
 };
-
-/* A file with several names: the first one that was packed. */
-struct linked {
-	dev_t device;
-	ino_t inode;
-	char *name;
-};
-
-struct pack {
-	int root, to;
-	uint32_t flags;
-	struct keel_error *error;
-	dev_t device; /* of the top */
-	int64_t written;
-	uint8_t *buffer;
-	size_t used;
-	char *records; /* the PAX header being made */
-	size_t records_size;
-	char *pending; /* paths and names of directories to visit, last first: path NUL name NUL */
-	size_t pending_size, pending_capacity;
-	struct linked *links; /* open addressing; the capacity is a power of two */
-	size_t link_count, link_capacity;
-};
-
-/* ---- errors and output ---- */
-
-__attribute__((format(printf, 4, 5))) static int fail(struct pack *p, int error, const char *name, const char *format, ...)
-{
-	char what[100];
-	va_list list;
-	va_start(list, format);
-	vsnprintf(what, sizeof what, format, list);
-	va_end(list);
-	size_t length = strlen(name), most = 200;
-	snprintf(p->error->text, sizeof p->error->text, "%s%s: %s: %s", length > most ? "..." : "", length > most ? name + length - most : name,
-		 what, strerror(error));
-	for (char *c = p->error->text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 127)
-			*c = '?';
-	return -error;
-}
-
-static int flush(struct pack *p)
-{
-	for (size_t at = 0; at < p->used;) {
-		ssize_t n = send(p->to, p->buffer + at, p->used - at, MSG_NOSIGNAL);
-		if (n < 0 && errno == ENOTSOCK)
-			n = write(p->to, p->buffer + at, p->used - at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fail(p, errno, "archive", "writing");
-		at += (size_t)n;
-		p->written += n;
-	}
-	p->used = 0;
-	return 0;
-}
-
-static int put(struct pack *p, const void *data, size_t size)
-{
-	const uint8_t *from = data;
-	while (size) {
-		size_t part = size < BUFFER - p->used ? size : BUFFER - p->used;
-		if (from) {
-			memcpy(p->buffer + p->used, from, part);
-			from += part;
-		} else {
-			memset(p->buffer + p->used, 0, part);
-		}
-		p->used += part;
-		size -= part;
-		int error = p->used == BUFFER ? flush(p) : 0;
-		if (error)
-			return error;
-	}
-	return 0;
-}
-
-static int pad(struct pack *p, uint64_t size)
-{
-	return put(p, NULL, (size_t)(-size % BLOCK));
-}
-
-/* ---- headers ---- */
-
-/* What goes into the header of an entry. */
-struct item {
-	const char *name, *link;
-	char type;
-	struct stat st;
-};
-
-/* "length key=value\n", the length in bytes and including itself. */
-static int record(struct pack *p, const char *key, const void *value, size_t size)
-{
-	size_t rest = strlen(key) + size + 3, length = rest + 1;
-	char digits[24];
-	while (rest + (size_t)snprintf(digits, sizeof digits, "%zu", length) != length)
-		length = rest + strlen(digits);
-	if (length > MAX_RECORDS - p->records_size)
-		return -E2BIG;
-	char *at = p->records + p->records_size;
-	at += sprintf(at, "%zu %s=", length, key);
-	memcpy(at, value, size);
-	at[size] = '\n';
-	p->records_size += length;
-	return 0;
-}
-
-static int record_number(struct pack *p, const char *key, uint64_t value)
-{
-	char digits[24];
-	return record(p, key, digits, (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)value));
-}
-
-/* Up to 100 bytes of ASCII. */
-static bool is_plain(const char *name)
-{
-	const char *c = name;
-	while (*c && (unsigned char)*c < 128)
-		c++;
-	return !*c && c - name <= 100;
-}
-
-static int record_time(struct pack *p, const struct timespec *t)
-{
-	/* tv_nsec counts up from tv_sec, also before 1970; the text has one sign for both. */
-	bool negative = t->tv_sec < 0;
-	long long seconds = t->tv_sec, ns = t->tv_nsec;
-	char text[48];
-	if (negative && ns) {
-		seconds += 1;
-		ns = 1000000000 - ns;
-	}
-	int n = snprintf(text, sizeof text, "%s%lld.%09lld", negative && seconds == 0 ? "-" : "", seconds, ns);
-	while (text[n - 1] == '0')
-		n--;
-	return record(p, "mtime", text, (size_t)(text[n - 1] == '.' ? n - 1 : n));
-}
-
-static void octal(uint8_t *field, size_t width, uint64_t value)
-{
-	for (size_t i = width - 1; i-- > 0; value >>= 3)
-		field[i] = (uint8_t)('0' + (value & 7));
-	field[width - 1] = 0;
-}
-
-static int put_block(struct pack *p, const struct item *i, char type, const char *name, uint64_t size)
-{
-	uint8_t h[BLOCK] = {0};
-	bool old = i->st.st_mtim.tv_sec < 0 || i->st.st_mtim.tv_sec > 077777777777;
-	memcpy(h, name, strnlen(name, 100));
-	octal(h + 100, 8, i->st.st_mode & 07777);
-	octal(h + 108, 8, i->st.st_uid > 07777777 ? 0 : i->st.st_uid);
-	octal(h + 116, 8, i->st.st_gid > 07777777 ? 0 : i->st.st_gid);
-	octal(h + 124, 12, size > 077777777777 ? 0 : size);
-	octal(h + 136, 12, old ? 0 : (uint64_t)i->st.st_mtim.tv_sec);
-	memset(h + 148, ' ', 8);
-	h[156] = (uint8_t)type;
-	if (i->link)
-		memcpy(h + 157, i->link, strnlen(i->link, 100));
-	memcpy(h + 257, "ustar\00000", 8);
-	octal(h + 329, 8, major(i->st.st_rdev));
-	octal(h + 337, 8, minor(i->st.st_rdev));
-	unsigned sum = 0;
-	for (int b = 0; b < BLOCK; b++)
-		sum += h[b];
-	octal(h + 148, 7, sum);
-	return put(p, h, BLOCK);
-}
-
-/* The entry's header, with what is in p->records already and what the fields have no room for before it. */
-static int put_header(struct pack *p, struct item *i)
-{
-	int error = 0;
-	uint64_t size = i->type == '0' ? (uint64_t)i->st.st_size : 0;
-	if (p->flags & KEEL_PACK_ROOT_OWNS)
-		i->st.st_uid = i->st.st_gid = 0;
-	if (i->type != '3' && i->type != '4')
-		i->st.st_rdev = 0;
-	if (!is_plain(i->name))
-		error = record(p, "path", i->name, strlen(i->name));
-	if (!error && i->link && !is_plain(i->link))
-		error = record(p, "linkpath", i->link, strlen(i->link));
-	if (!error && size > 077777777777)
-		error = record_number(p, "size", size);
-	if (!error && i->st.st_uid > 07777777)
-		error = record_number(p, "uid", i->st.st_uid);
-	if (!error && i->st.st_gid > 07777777)
-		error = record_number(p, "gid", i->st.st_gid);
-	if (!error && (i->st.st_mtim.tv_nsec || i->st.st_mtim.tv_sec < 0 || i->st.st_mtim.tv_sec > 077777777777))
-		error = record_time(p, &i->st.st_mtim);
-	if (error)
-		return fail(p, -error, i->name, "making its header");
-	if (p->records_size) {
-		struct item pax = {.st = {.st_mode = 0644}};
-		error = put_block(p, &pax, 'x', "PaxHeaders/x", p->records_size);
-		if (!error)
-			error = put(p, p->records, p->records_size);
-		if (!error)
-			error = pad(p, p->records_size);
-		p->records_size = 0;
-	}
-	return error ? error : put_block(p, i, i->type, i->name, size);
-}
-
-static bool is_kept_xattr(const char *name)
-{
-	if (!strcmp(name, "security.capability"))
-		return true;
-	return !strncmp(name, "user.", 5) && strncmp(name, "user.overlay.", 13) != 0;
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static int record_xattrs(struct pack *p, const char *name, int fd)
-{
-	static char list[MAX_VALUE], value[MAX_VALUE];
-	char *names[256], key[300];
-	size_t count = 0;
-	ssize_t size = p->flags & KEEL_PACK_HEADERS ? 0 : flistxattr(fd, list, sizeof list);
-	for (char *at = list; size > 0 && at < list + size; at += strlen(at) + 1)
-		if (is_kept_xattr(at) && count < sizeof names / sizeof *names)
-			names[count++] = at;
-	qsort(names, count, sizeof *names, by_bytes);
-	for (size_t i = 0; i < count; i++) {
-		ssize_t length = fgetxattr(fd, names[i], value, sizeof value);
-		snprintf(key, sizeof key, "SCHILY.xattr.%s", names[i]);
-		if (length < 0 && errno != ENODATA)
-			return fail(p, errno, name, "reading its extended attributes");
-		if (length >= 0 && record(p, key, value, (size_t)length))
-			return fail(p, E2BIG, name, "its extended attributes");
-	}
-	return 0;
-}
 
 /* ---- files ---- */
 
@@ -304,36 +56,36 @@ static int put_content(struct pack *p, const char *name, int fd, uint64_t size)
 		size_t room = BUFFER - p->used;
 		ssize_t n = read(fd, p->buffer + p->used, left < room ? (size_t)left : room);
 		if (n < 0 && errno != EINTR)
-			return fail(p, errno, name, "reading");
+			return pack_fail(p, errno, name, "reading");
 		if (n == 0)
 			break;
 		if (n > 0) {
 			p->used += (size_t)n;
 			left -= (uint64_t)n;
 		}
-		int error = p->used == BUFFER ? flush(p) : 0;
+		int error = p->used == BUFFER ? pack_flush(p) : 0;
 		if (error)
 			return error;
 	}
 	for (; left > BUFFER; left -= BUFFER) {
-		int error = put(p, NULL, BUFFER);
+		int error = pack_put(p, NULL, BUFFER);
 		if (error)
 			return error;
 	}
-	int error = put(p, NULL, (size_t)left);
-	return error ? error : pad(p, size);
+	int error = pack_put(p, NULL, (size_t)left);
+	return error ? error : pack_pad(p, size);
 }
 
 static int pack_file(struct pack *p, int dir, const char *base, struct item *i)
 {
 	int fd = openat(dir, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT || errno == ELOOP || errno == ENXIO ? 0 : fail(p, errno, i->name, "opening");
-	int error = fstat(fd, &i->st) < 0 ? fail(p, errno, i->name, "looking at it") : 0;
+		return errno == ENOENT || errno == ELOOP || errno == ENXIO ? 0 : pack_fail(p, errno, i->name, "opening");
+	int error = fstat(fd, &i->st) < 0 ? pack_fail(p, errno, i->name, "looking at it") : 0;
 	if (!error && S_ISREG(i->st.st_mode)) {
-		error = record_xattrs(p, i->name, fd);
+		error = pack_xattrs(p, i->name, fd);
 		if (!error)
-			error = put_header(p, i);
+			error = pack_header(p, i);
 		if (!error && !(p->flags & KEEL_PACK_HEADERS))
 			error = put_content(p, i->name, fd, (uint64_t)i->st.st_size);
 	}
@@ -348,13 +100,13 @@ static int pack_directory(struct pack *p, int dir, const char *base, struct item
 	char slashed[PATH_MAX + 2];
 	int fd = openat(dir, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), error = 0;
 	if (fd < 0)
-		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : fail(p, errno, i->name, "opening");
+		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : pack_fail(p, errno, i->name, "opening");
 	snprintf(slashed, sizeof slashed, "%s/", i->name);
 	if (*i->name) {
 		struct item entry = {.name = slashed, .type = '5', .st = i->st};
-		error = record_xattrs(p, i->name, fd);
+		error = pack_xattrs(p, i->name, fd);
 		if (!error)
-			error = put_header(p, &entry);
+			error = pack_header(p, &entry);
 	}
 	close(fd);
 	if (error || (p->flags & KEEL_PACK_ONE_FILE_SYSTEM && i->st.st_dev != p->device))
@@ -363,7 +115,7 @@ static int pack_directory(struct pack *p, int dir, const char *base, struct item
 		size_t capacity = (p->pending_size + path_size + name_size) * 2;
 		char *grown = capacity > MAX_PENDING ? NULL : realloc(p->pending, capacity);
 		if (!grown)
-			return fail(p, ENOMEM, i->name, "keeping the directory in mind");
+			return pack_fail(p, ENOMEM, i->name, "keeping the directory in mind");
 		p->pending = grown;
 		p->pending_capacity = capacity;
 	}
@@ -380,7 +132,7 @@ static int pack_whiteout(struct pack *p, const char *prefix, const char *base, c
 	struct item i = {.name = name, .type = '0', .st = *st};
 	i.st.st_mode = 0;
 	i.st.st_size = 0;
-	return put_header(p, &i);
+	return pack_header(p, &i);
 }
 
 /* `base` in the open directory `dir`, found at `path` beneath the root, called `name` in the archive. */
@@ -389,7 +141,7 @@ static int pack_entry(struct pack *p, int dir, const char *base, const char *pat
 	struct item i = {.name = name};
 	char target[PATH_MAX];
 	if (fstatat(dir, base, &i.st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : fail(p, errno, name, "looking at it");
+		return errno == ENOENT ? 0 : pack_fail(p, errno, name, "looking at it");
 	if (S_ISDIR(i.st.st_mode))
 		return pack_directory(p, dir, base, &i, path);
 	if (S_ISSOCK(i.st.st_mode))
@@ -397,21 +149,21 @@ static int pack_entry(struct pack *p, int dir, const char *base, const char *pat
 	if (i.st.st_nlink > 1) {
 		struct linked *l = linked(p, i.st.st_dev, i.st.st_ino);
 		if (!l)
-			return fail(p, ENOMEM, name, "keeping its links in mind");
+			return pack_fail(p, ENOMEM, name, "keeping its links in mind");
 		if (l->name) {
 			i.type = '1';
 			i.link = l->name;
-			return put_header(p, &i);
+			return pack_header(p, &i);
 		}
 		l->name = strdup(name);
 		p->link_count++;
 		if (!l->name)
-			return fail(p, ENOMEM, name, "keeping its links in mind");
+			return pack_fail(p, ENOMEM, name, "keeping its links in mind");
 	}
 	if (S_ISLNK(i.st.st_mode)) {
 		ssize_t n = readlinkat(dir, base, target, sizeof target - 1);
 		if (n < 0)
-			return errno == ENOENT || errno == EINVAL ? 0 : fail(p, errno, name, "reading the link");
+			return errno == ENOENT || errno == EINVAL ? 0 : pack_fail(p, errno, name, "reading the link");
 		target[n] = 0;
 		i.link = target;
 	}
@@ -420,7 +172,7 @@ static int pack_entry(struct pack *p, int dir, const char *base, const char *pat
 		 : S_ISCHR(i.st.st_mode)  ? '3'
 		 : S_ISBLK(i.st.st_mode)  ? '4'
 					  : '6';
-	return i.type == '0' ? pack_file(p, dir, base, &i) : put_header(p, &i);
+	return i.type == '0' ? pack_file(p, dir, base, &i) : pack_header(p, &i);
 }
 
 /* ---- directories ---- */
@@ -494,19 +246,9 @@ static int pack_names(struct pack *p, int fd, char **names, size_t count, const 
 			continue;
 		size_t a = (size_t)snprintf(full, sizeof full, "%s%s%s", path, *path ? "/" : "", names[i]);
 		size_t b = (size_t)snprintf(called, sizeof called, "%s%s%s", name, *name ? "/" : "", names[i]);
-		error = a >= sizeof full || b >= sizeof called ? fail(p, ENAMETOOLONG, full, "its name") : pack_entry(p, fd, names[i], full, called);
+		error = a >= sizeof full || b >= sizeof called ? pack_fail(p, ENAMETOOLONG, full, "its name") : pack_entry(p, fd, names[i], full, called);
 	}
 	return error;
-}
-
-static int open_in_root(struct pack *p, const char *path, uint64_t flags)
-{
-	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
-	for (int i = 0;; i++) {
-		int fd = (int)syscall(SYS_openat2, p->root, *path ? path : ".", &how, sizeof how);
-		if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || i == 128)
-			return fd < 0 ? -errno : fd;
-	}
 }
 
 /* What is in a directory that was packed; its own subdirectories are left pending, the first one on top. */
@@ -514,12 +256,12 @@ static int visit(struct pack *p, const char *path, const char *name)
 {
 	char **names, *texts;
 	size_t count;
-	int fd = open_in_root(p, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+	int fd = archive_open(p->root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
 	if (fd < 0)
-		return fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR ? 0 : fail(p, -fd, path, "opening the directory");
+		return fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR ? 0 : pack_fail(p, -fd, path, "opening the directory");
 	int error = read_names(fd, &names, &texts, &count);
 	if (error)
-		fail(p, -error, path, "reading the directory");
+		pack_fail(p, -error, path, "reading the directory");
 	else
 		error = pack_names(p, fd, names, count, path, name);
 	free(names);
@@ -553,11 +295,11 @@ static int pack_all(struct pack *p, const char *path, const char *name)
 	const char *slash = strrchr(path, '/');
 	if (slash)
 		snprintf(here, sizeof here, "%.*s", (int)(slash - path), path);
-	int dir = open_in_root(p, slash ? here : "", O_PATH | O_DIRECTORY);
+	int dir = archive_open(p->root, slash ? here : "", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 	if (dir < 0)
-		return fail(p, -dir, path, "opening");
+		return pack_fail(p, -dir, path, "opening");
 	const char *base = slash ? slash + 1 : *path ? path : ".";
-	int error = fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 ? fail(p, errno, path, "looking at it") : 0;
+	int error = fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 ? pack_fail(p, errno, path, "looking at it") : 0;
 	p->device = st.st_dev;
 	if (!error)
 		error = pack_entry(p, dir, base, path, name);
@@ -576,7 +318,7 @@ static int pack_all(struct pack *p, const char *path, const char *name)
 		if (!error)
 			error = reverse(p, at);
 	}
-	return error ? error : flush(p);
+	return error ? error : pack_flush(p);
 }
 
 int64_t keel_pack(int root, const char *path, const char *name, int to, uint32_t flags, struct keel_error *error)

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "unpack.h"
+#include "archive.h"
 
 /* The same numbers in src/image/archive-flags.ts. */
 enum keel_pack_flags {

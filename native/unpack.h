@@ -4,10 +4,7 @@
 
 #include <stdint.h>
 
-/* What went wrong, besides the errno that the function returns: "a/b: link leaves the root". */
-struct keel_error {
-	char text[480];
-};
+#include "archive.h"
 
 /* The same numbers in src/image/archive-flags.ts. */
 enum keel_unpack_flags {
