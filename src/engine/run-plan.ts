@@ -8,12 +8,14 @@ import { hostInput, processInput } from '../runtime/host-input.ts';
 import type { RootSource } from '../runtime/rootfs.ts';
 import type { LinuxResources, Process, Spec } from '../spec/runtime.ts';
 import { containerSpec } from './container-spec.ts';
+import { hostCapacity } from './host-capacity.ts';
 import { type IdMap, idMapOf } from './id-map.ts';
 import type { Joins } from './joins.ts';
 import { checkLogOptions } from './log-options.ts';
 import { type Attached, containerPaths, mountPoint, type Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 import { seccompFor } from './seccomp-profile.ts';
+import { settableResources } from './validate-resources.ts';
 
 type Subject = Pick<ContainerRecord, 'id' | 'name' | 'spec'>;
 type Needed = Pick<Parts, 'paths' | 'facts' | 'volumes' | 'exitCommand'>;
@@ -40,7 +42,9 @@ export interface Laid {
 
 export function layOut(parts: Needed, record: Subject, joins: Joins = {}): Laid {
   const { facts } = parts;
-  const { config, mounts, path, args } = record.spec;
+  const { mounts, path, args } = record.spec;
+  const resources = settableResources(record.spec.config.resources ?? {}, hostCapacity(facts));
+  const config = { ...record.spec.config, resources };
   const idMap = idMapOf(facts);
   const cgroup = cgroupOf(facts, record.id);
   const spec = containerSpec({

@@ -81,6 +81,26 @@ export function checkResources(r: Resources, host: HostCapacity): readonly strin
   return warnings;
 }
 
+/** The limits without those that this machine can't set, of which `checkResources` has warned. */
+export function settableResources(r: Resources, host: HostCapacity): Resources {
+  const can: Partial<Record<keyof Resources, boolean>> = {
+    memory: host.memoryLimit,
+    memorySwap: host.memoryLimit && host.swapLimit,
+    memoryReservation: host.memoryLimit,
+    memorySwappiness: host.memoryLimit && !host.cgroupV2,
+    oomKillDisable: host.memoryLimit && !host.cgroupV2,
+    nanoCpus: host.cpuLimit,
+    cpuPeriod: host.cpuLimit,
+    cpuQuota: host.cpuLimit,
+    cpuShares: host.cpuLimit,
+    cpusetCpus: host.cpuset,
+    cpusetMems: host.cpuset,
+    pidsLimit: host.pidsLimit,
+    blkioWeight: host.blkioWeight,
+  };
+  return Object.fromEntries(Object.entries(r).filter(([name]) => can[name as keyof Resources] !== false));
+}
+
 function checkNumbers(r: Resources): void {
   for (const [name, value] of Object.entries(r)) {
     if (typeof value === 'number' && !Number.isSafeInteger(value)) throw invalid(`invalid value for ${name}: ${value}`);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerConfig, Resources } from './types.ts';
 import { validateConfig } from './validate.ts';
-import { checkResources, type HostCapacity, parseCpuset } from './validate-resources.ts';
+import { checkResources, type HostCapacity, parseCpuset, settableResources } from './validate-resources.ts';
 
 const host: HostCapacity = {
   cpus: 4,
@@ -149,4 +149,11 @@ describe('limits', () => {
     assert.deepEqual(parseCpuset('0-2,5'), [0, 1, 2, 5]);
     for (const bad of ['', '-1', '2-1', '1,', '0-99999']) assert.equal(parseCpuset(bad), undefined);
   });
+});
+
+test('limits that were warned of are left out, the others stay', () => {
+  const poor: HostCapacity = { ...host, memoryLimit: false, swapLimit: false };
+  const limits = { memory: 64 * MiB, memorySwap: 128 * MiB, pidsLimit: 5, cpuShares: 512 };
+  assert.deepEqual(settableResources(limits, poor), { pidsLimit: 5, cpuShares: 512 });
+  assert.deepEqual(settableResources(limits, host), limits);
 });
