@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -306,6 +307,24 @@ static int call(struct front *f)
 	return -1;
 }
 
+/* How many descriptors from 3 on the container gets: the rest of the caller's are none of its business, not even while it is set up. */
+static unsigned preserved(const struct front *f)
+{
+	static const char flag[] = "--preserve-fds";
+	const char *listen = getenv("LISTEN_FDS");
+	unsigned count = listen ? (unsigned)strtoul(listen, NULL, 10) : 0;
+	for (int i = 1; i < f->argc; i++) {
+		if (strncmp(f->argv[i], flag, sizeof flag - 1) != 0)
+			continue;
+		const char *value = f->argv[i] + sizeof flag - 1;
+		if (*value == '=')
+			count += (unsigned)strtoul(value + 1, NULL, 10);
+		else if (*value == 0 && i + 1 < f->argc)
+			count += (unsigned)strtoul(f->argv[i + 1], NULL, 10);
+	}
+	return count < 1 << 16 ? count : 1 << 16;
+}
+
 int front_main(int argc, char **argv)
 {
 	struct front f = {.argc = argc, .argv = argv, .fd = -1};
@@ -314,6 +333,7 @@ int front_main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (!take_over(&f)) {
 		char number[16];
+		close_range(3 + preserved(&f), ~0U, 0);
 		if (planner_home(f.home, sizeof f.home))
 			return complain(&f, "keelson-oci: can't tell where it is installed (is /proc mounted?)");
 		if ((code = call(&f)) >= 0)

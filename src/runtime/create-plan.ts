@@ -13,6 +13,7 @@ import {
   S_IFIFO,
 } from '../kernel/constants.ts';
 import type { Plan, Reg } from '../kernel/plan.ts';
+import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
 import { createCgroup, joinCgroup, splitCgroup } from './cgroup-steps.ts';
@@ -23,17 +24,18 @@ import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.
 import { runHooks } from './hook-steps.ts';
 import { openHost } from './in-root.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
-import { enterAsRoot, joinNamespaces, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
+import { enterAsRoot, joinNamespaces, joinWhatMayBe, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
 import { loopbackUp } from './network-up.ts';
 import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
 import { resetSignals } from './signal-steps.ts';
-import { receiveDescriptor, sendDescriptor } from './stdio.ts';
+import { plainOutput, receiveDescriptor, sendDescriptor } from './stdio.ts';
 import { writeSysctls } from './sysctls.ts';
 import { newTimeNamespace } from './time-namespace.ts';
+import { lacksHome, lookupTag, requestHome } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 
 /** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's, and in the container's namespaces. */
-export const createTags = { started: 1, runtimeHooks: 2, containerHooks: 3 } as const;
+export const createTags = { started: 10, runtimeHooks: 11, containerHooks: 12 } as const;
 
 export interface CreatePlanInput {
   readonly spec: Spec;
@@ -62,7 +64,7 @@ export interface CreatePlan {
   readonly pidfd: Reg;
   readonly terminal?: Reg;
   /** What answers the plan's syncs; `state` is the JSON that hooks are given, for a status. */
-  resume(tag: number, state: (status: string) => string): Plan;
+  resume(message: PlanMessage, state: (status: string) => string): Plan;
 }
 
 export function createPlan(input: CreatePlanInput): CreatePlan {
@@ -89,17 +91,20 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   if (fresh('time')) newTimeNamespace(b, spec.linux?.timeOffsets);
 
   b.group('namespaces').doing('creating the namespaces');
+  let atHome: ((message: PlanMessage) => Plan) | undefined;
   let late: ((builder: PlanBuilder, state: (status: string) => string) => void) | undefined;
   const cloneInto = cgroup?.cloneInto && { cgroup: cgroup.cloneInto };
   const child = b.clone({ flags: newNamespaces(namespaces), name: 'init', ...cloneInto }, () => {
     resetSignals(b);
     b.sys('close', [link.parent]);
+    for (const fd of [cgroup?.cloneInto, console]) if (fd) b.sys('close', [fd]);
     if (userNamespace) {
       b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
       awaitParent(b, { link });
+      const joined = joinWhatMayBe(b, namespaces);
       enterAsRoot(b, namespaces);
-    }
-    joinNamespaces(b, namespaces);
+      joined();
+    } else joinNamespaces(b, namespaces);
     scoreAndLabels(b, input.process);
     isolateMounts(b, spec.linux?.rootfsPropagation);
     if (input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
@@ -146,27 +151,38 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       if (spec.root.readonly) sealRoot(to, root);
       if (input.pivot) pivotRoot(to, root, spec.linux?.rootfsPropagation);
       else moveRoot(to, root);
+      // What waits to be started has nothing open but what it waits on.
+      for (const fd of [root, nul, mounted.proc, mounted.dev, mounted.devpts]) if (fd) to.sys('close', [fd]);
       if (terminal) {
+        if (!console) plainOutput(to.group('exec').doing('setting up the terminal'), terminal.slave);
         sendDescriptor(to.group('exec').doing('handing over the terminal'), link.child, terminal.master);
         to.sys('close', [terminal.master]);
       }
-      runProcess(to, {
-        ...input.process,
-        pipes: undefined,
-        terminal: terminal?.slave,
-        gate,
-        ready: gate && link.child,
-        userNamespace,
-        seccomp: input.seccomp,
-        standalone: {
-          preserveFds: input.preserveFds,
-          newKeyring: input.newKeyring,
-          procDone: true,
-          ...(state && {
-            beforeExec: (last) => runHooks(last, 'startContainer', hooks.startContainer, state('created')),
-          }),
-        },
-      });
+      const last = (builder: PlanBuilder, process: ProcessInput) =>
+        runProcess(builder, {
+          ...process,
+          pipes: undefined,
+          terminal: terminal?.slave,
+          gate,
+          ready: gate && link.child,
+          userNamespace,
+          seccomp: input.seccomp,
+          standalone: {
+            preserveFds: input.preserveFds,
+            newKeyring: input.newKeyring,
+            procDone: true,
+            ...(state && {
+              beforeExec: (end) => runHooks(end, 'startContainer', hooks.startContainer, state('created')),
+            }),
+          },
+        });
+      if (!lacksHome(input.process)) return last(to, input.process);
+      const answer = requestHome(to);
+      atHome = (message) => {
+        const chunk = new PlanBuilder(input.arch, to);
+        last(chunk, answer(input.process, message.blobs, message.registers));
+        return chunk.build();
+      };
     };
     if (containerHooks) {
       b.sync(createTags.containerHooks, [], []);
@@ -198,9 +214,10 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     pid: child.pid,
     pidfd: child.pidfd,
     ...(master && !console && { terminal: master }),
-    resume(tag, state) {
+    resume(message, state) {
+      if (message.tag === lookupTag && atHome) return atHome(message);
       const chunk = new PlanBuilder(input.arch, b);
-      if (tag === createTags.runtimeHooks) {
+      if (message.tag === createTags.runtimeHooks) {
         runHooks(chunk, 'prestart', hooks.prestart, state('creating'));
         runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'));
       } else late?.(chunk, state);

@@ -61,7 +61,9 @@ export function makeDevices(
     const inDev = /^\/dev\/([^/]+)$/.exec(device.path)?.[1];
     if (options.bind) {
       const target = ensureFile(b, root, device.path);
-      attach(b, cloneHostTree(b, device.path), target);
+      const node = cloneHostTree(b, device.path);
+      attach(b, node, target);
+      b.sys('close', [node]);
       b.sys('close', [target]);
       continue;
     }

@@ -2,6 +2,7 @@
 import {
   AT_FDCWD,
   CLOSE_RANGE_CLOEXEC,
+  makedev,
   O_CLOEXEC,
   O_RDWR,
   O_WRONLY,
@@ -75,6 +76,7 @@ export interface Standalone {
   readonly beforeExec?: (b: PlanBuilder) => void;
 }
 
+const CAP_DAC_OVERRIDE = 1;
 const CAP_SYS_ADMIN = 21;
 
 export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): void {
@@ -107,7 +109,7 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   b.sys('close_range', [3 + (p.standalone?.preserveFds ?? 0), 0xffffffff, CLOSE_RANGE_CLOEXEC], {
     on: { ENOSYS: 'continue' },
   });
-  if (p.standalone) findProgram(b, p);
+  if (p.standalone) findProgram(b, p, sets.effective.includes(CAP_DAC_OVERRIDE));
   waitForGate(b, p);
   p.standalone?.beforeExec?.(b);
   if (p.seccomp) {
@@ -148,11 +150,24 @@ function limits(b: PlanBuilder, p: ProcessInput & Pick<ProcessWiring, 'standalon
   }
 }
 
-/** Inherited standard streams belong to the user, so that /dev/stdout can be opened again; where that can't be, it can't. */
+/** struct stat: st_rdev lies at 40 on x86_64 and at 32 on arm64. */
+const statRdev = { x86_64: 40, aarch64: 32 } as const;
+
+/**
+ * Inherited standard streams belong to the user, so that /dev/stdout can be opened again; where that can't be, it can't. The host's
+ * /dev/null stays whose it is.
+ */
 function ownStreams(b: PlanBuilder, uid: number): void {
   if (uid === 0) return;
   b.group('exec').doing('giving the standard streams to the user');
-  for (const fd of [0, 1, 2]) b.sys('fchown', [fd, uid, -1], { on: { any: 'continue' } });
+  const stat = b.blob(144, 'struct stat');
+  for (const fd of [0, 1, 2]) {
+    const next = b.label();
+    b.sys('fstat', [fd, stat], { on: { any: next } });
+    b.branch(b.peek({ ...stat, offset: statRdev[b.arch] }, 8, 'rdev'), '==', makedev(1, 3), next);
+    b.sys('fchown', [fd, uid, -1], { on: { any: 'continue' } });
+    b.place(next);
+  }
 }
 
 /** By descriptors of the procfs that is mounted at /proc now. */
@@ -220,18 +235,21 @@ function searchPath(p: ProcessInput): string[] {
  * Whether there is something to execute, for whoever waits for `create`: once the process waits at its gate nobody hears of its failure.
  * With the effective IDs, as execve(2) checks (faccessat2(2), Linux 5.8).
  */
-function findProgram(b: PlanBuilder, p: ProcessInput): void {
+function findProgram(b: PlanBuilder, p: ProcessInput, override: boolean): void {
   const [command = ''] = p.args;
   const AT_EACCESS = 0x200;
   b.group('exec').doing(`exec: ${JSON.stringify(command)}`);
   if (command.includes('/')) {
-    b.sys('faccessat2', [AT_FDCWD, command, 1, AT_EACCESS]);
+    // Which capabilities count is only known once they are set, after the start.
+    b.sys('faccessat2', [AT_FDCWD, command, 1, AT_EACCESS], { on: override ? { EACCES: 'continue' } : {} });
     return;
   }
   const found = b.label();
   for (const directory of searchPath(p)) {
     const missing = b.label();
-    b.sys('faccessat2', [AT_FDCWD, `${directory}/${command}`, 1, AT_EACCESS], { on: { any: missing } });
+    b.sys('faccessat2', [AT_FDCWD, `${directory}/${command}`, 1, AT_EACCESS], {
+      on: { ...(override && { EACCES: found }), any: missing },
+    });
     b.jump(found);
     b.place(missing);
   }

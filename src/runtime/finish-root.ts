@@ -40,6 +40,7 @@ export function finishRoot(b: PlanBuilder, root: Reg, p: RootFinish): { master: 
     b.group('exec').doing(`making the working directory ${p.cwd}`);
     b.sys('close', [ensureDirectory(b, root, p.cwd)]);
   }
+  if (dev && dev !== p.dev) b.sys('close', [dev]);
   protectPaths(b, root, p.linux?.readonlyPaths ?? []);
   maskPaths(b, root, p.nul, p.linux?.maskedPaths ?? []);
   return terminal;

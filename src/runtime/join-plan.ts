@@ -2,6 +2,7 @@
 import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
 import { AT_FDCWD, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, O_NOCTTY, O_PATH, O_RDWR } from '../kernel/constants.ts';
 import type { Plan, Reg } from '../kernel/plan.ts';
+import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType } from '../spec/runtime.ts';
 import { joinCgroup, openCgroup } from './cgroup-steps.ts';
@@ -12,7 +13,10 @@ import { awaitParent, letChildGo, prepareLink } from './handshake.ts';
 import { noLinks, openIn } from './in-root.ts';
 import { cloneFlags } from './namespaces.ts';
 import { resetSignals } from './signal-steps.ts';
-import { openTerminal, sendDescriptor } from './stdio.ts';
+import { openTerminal, plainOutput, sendDescriptor } from './stdio.ts';
+import { lacksHome, lookupTag, requestHome } from './user-steps.ts';
+
+export const confirmTag = 10;
 
 export interface JoinPlanInput {
   readonly arch: Plan['arch'];
@@ -33,8 +37,8 @@ export interface JoinPlan {
   readonly pid: Reg;
   readonly pidfd: Reg;
   readonly terminal?: Reg;
-  /** Answers the plan's one sync, once it is known that the pidfd is of the process that was meant. */
-  confirmed(): Plan;
+  /** Answers the plan's syncs; the one with `confirmTag` when it is known that the pidfd is of the process that was meant. */
+  resume(message: PlanMessage): Plan;
 }
 
 export function joinPlan(input: JoinPlanInput): JoinPlan {
@@ -42,7 +46,7 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
   const has = (type: LinuxNamespaceType) => input.namespaces.includes(type);
   b.group('namespaces').doing('finding the container');
   const init = b.sys('pidfd_open', [input.pid, 0]);
-  b.sync(1, [], []);
+  b.sync(confirmTag, [], []);
   const cgroup = input.cgroup && openCgroup(b, input.cgroup);
   const console =
     input.terminal && input.consoleSocket !== undefined
@@ -53,9 +57,11 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
   // A pid namespace takes in children only; to enter it one has to own it, so the user namespace comes first.
   const outer = (has('pid') ? CLONE_NEWPID : 0n) | (has('user') ? CLONE_NEWUSER : 0n);
   if (outer) b.sys('setns', [init, outer]);
+  let atHome: ((message: PlanMessage) => Plan) | undefined;
   const child = b.clone({ flags: 0n, name: 'exec', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
     resetSignals(b);
     b.sys('close', [link.parent]);
+    for (const fd of [cgroup?.cloneInto, console]) if (fd) b.sys('close', [fd]);
     awaitParent(b, { link });
     scoreAndLabels(b, input.process);
     b.group('namespaces').doing('joining the namespaces of the container');
@@ -75,20 +81,30 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       const root = b.sys('openat', [AT_FDCWD, '/', O_PATH | 0o2000000]);
       const ptmx = openIn(b, root, '/dev/pts/ptmx', { flags: O_RDWR | O_NOCTTY, resolve: noLinks });
       const terminal = openTerminal(b, ptmx);
+      if (!console) plainOutput(b, terminal.slave);
       sendDescriptor(b, link.child, terminal.master);
       b.sys('close', [terminal.master]);
+      b.sys('close', [root]);
       slave = terminal.slave;
     }
-    runProcess(b, {
-      ...input.process,
-      pipes: undefined,
-      terminal: slave,
-      gate: undefined,
-      ready: undefined,
-      userNamespace: has('user'),
-      seccomp: input.seccomp,
-      standalone: { preserveFds: input.preserveFds, newKeyring: false, procDone: true },
-    });
+    const last = (to: PlanBuilder, process: ProcessInput) =>
+      runProcess(to, {
+        ...process,
+        pipes: undefined,
+        terminal: slave,
+        gate: undefined,
+        ready: undefined,
+        userNamespace: has('user'),
+        seccomp: input.seccomp,
+        standalone: { preserveFds: input.preserveFds, newKeyring: false, procDone: true },
+      });
+    if (!lacksHome(input.process)) return last(b, input.process);
+    const answer = requestHome(b);
+    atHome = (message) => {
+      const chunk = new PlanBuilder(input.arch, b);
+      last(chunk, answer(input.process, message.blobs, message.registers));
+      return chunk.build();
+    };
   });
   if (!child.pidfd) throw new RangeError('a process without a pidfd');
   b.sys('close', [link.child]);
@@ -102,6 +118,7 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     pid: child.pid,
     pidfd: child.pidfd,
     ...(master && !console && { terminal: master }),
-    confirmed: () => new PlanBuilder(input.arch, b).build(),
+    resume: (message) =>
+      message.tag === lookupTag && atHome ? atHome(message) : new PlanBuilder(input.arch, b).build(),
   };
 }

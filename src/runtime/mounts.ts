@@ -198,17 +198,24 @@ function setPropagation(b: PlanBuilder, mount: Reg, flags: number): void {
  */
 export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly string[]): void {
   b.group('security');
-  for (const path of paths) {
+  for (const path of new Set(paths)) {
     b.doing(`masking ${path}`);
     const [next, directory] = [b.label(), b.label()];
     const target = openIn(b, root, path, {
       flags: O_PATH,
       on: { ENOENT: next, ENOTDIR: next, EACCES: next, ELOOP: next },
     });
-    attach(b, cloneTree(b, nul, ''), target, { on: { ENOTDIR: directory, EINVAL: directory } });
-    b.jump(next);
+    const file = cloneTree(b, nul, '');
+    const done = b.label();
+    attach(b, file, target, { on: { ENOTDIR: directory, EINVAL: directory } });
+    b.jump(done);
     b.place(directory);
-    attach(b, makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY), target);
+    const empty = makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY);
+    attach(b, empty, target);
+    b.sys('close', [empty]);
+    b.place(done);
+    b.sys('close', [file]);
+    b.sys('close', [target]);
     b.place(next);
   }
 }
@@ -226,6 +233,8 @@ export function protectPaths(b: PlanBuilder, root: Reg, paths: readonly string[]
     const tree = cloneTree(b, target, '', { recursive: true });
     setAttributes(b, tree, { set: MOUNT_ATTR_RDONLY, recursive: true });
     attach(b, tree, target);
+    b.sys('close', [tree]);
+    b.sys('close', [target]);
     b.place(next);
   }
 }

@@ -25,6 +25,18 @@ export const cloneFlags: Readonly<Record<LinuxNamespaceType, bigint>> = {
   cgroup: CLONE_NEWCGROUP,
 };
 
+/** Names in /proc/<pid>/ns. */
+export const namespaceFile: Readonly<Record<LinuxNamespaceType, string>> = {
+  pid: 'pid',
+  network: 'net',
+  mount: 'mnt',
+  ipc: 'ipc',
+  uts: 'uts',
+  user: 'user',
+  cgroup: 'cgroup',
+  time: 'time',
+};
+
 /**
  * What clone3(2) makes. A new cgroup namespace shows the cgroup the child is in when it is made, so the child makes it after it was moved;
  * a time namespace takes in children only and is made before (see time-namespace.ts).
@@ -75,4 +87,28 @@ export function setNames(b: PlanBuilder, spec: Spec): void {
   b.group('namespaces').doing('setting the host name');
   if (spec.hostname) b.sys('sethostname', [spec.hostname, Buffer.byteLength(spec.hostname)]);
   if (spec.domainname) b.sys('setdomainname', [spec.domainname, Buffer.byteLength(spec.domainname)]);
+}
+
+/**
+ * Namespaces that the host owns have to be joined before the user namespace is, those that it owns itself after: tries all, and gives back what tries
+ * the rest again.
+ */
+export function joinWhatMayBe(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): () => void {
+  b.group('namespaces');
+  const tried = namespaces.flatMap(({ type, path }) => {
+    if (path === undefined || type === 'pid' || type === 'user') return [];
+    const doing = `joining the ${type} namespace ${path}`;
+    const fd = openHost(b.doing(doing), path, O_RDONLY);
+    return [{ type, doing, fd, result: b.sys('setns', [fd, cloneFlags[type]], { on: { EPERM: 'continue' } }) }];
+  });
+  return () => {
+    for (const { type, doing, fd, result } of tried) {
+      const done = b.label();
+      b.group('namespaces').doing(doing);
+      b.branch(result, '>=', 0, done);
+      b.sys('setns', [fd, cloneFlags[type]]);
+      b.place(done);
+      b.sys('close', [fd]);
+    }
+  };
 }

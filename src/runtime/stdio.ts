@@ -90,10 +90,23 @@ export function useTerminal(
   for (const number of [0, 1, 2]) b.sys('dup3', [slave, number, 0]);
 }
 
+/** No carriage returns for whoever relays the terminal's output to something that is none: of the output modes only OPOST stays. */
+export function plainOutput(b: PlanBuilder, terminal: Reg): void {
+  const TCGETS = 0x5401;
+  const TCSETS = 0x5402;
+  const OPOST = 1;
+  const termios = b.blob(64, 'struct termios');
+  b.sys('ioctl', [terminal, TCGETS, termios]);
+  b.poke({ ...termios, offset: 4 }, 4, OPOST);
+  b.sys('ioctl', [terminal, TCSETS, termios]);
+}
+
 export function mountConsole(b: PlanBuilder, root: Value, slave: Reg): void {
   b.group('devices').doing('mounting the terminal on /dev/console');
   const target = ensureFile(b, root, '/dev/console');
-  attach(b, cloneTree(b, slave, ''), target);
+  const tree = cloneTree(b, slave, '');
+  attach(b, tree, target);
+  b.sys('close', [tree]);
   b.sys('close', [target]);
 }
 

@@ -73,3 +73,25 @@ function readAccountFile(b: PlanBuilder, path: string): { content: BlobRef; coun
   b.sys('close', [root]);
   return { content, count };
 }
+
+/**
+ * In the child, in its root: HOME from passwd, for a process that has none (an empty one counts as none). Stops at a `sync`; what it is answered with
+ * is the process with its HOME.
+ */
+export function requestHome(
+  b: PlanBuilder,
+): (process: ProcessInput, blobs: readonly Uint8Array[], values: readonly bigint[]) => ProcessInput {
+  b.group('security').doing('looking up the home directory');
+  const { content, count } = readAccountFile(b, '/etc/passwd');
+  b.sync(lookupTag, [count], [content]);
+  return (process, blobs, values) => {
+    const text = Buffer.from(blobs[0] ?? new Uint8Array(0)).subarray(0, Math.max(0, Number(values[0] ?? 0n)));
+    const { home } = lookupUser(String(process.user.uid), [], text.toString('utf8'), '');
+    return { ...process, env: [...process.env.filter((entry) => !entry.startsWith('HOME=')), `HOME=${home}`] };
+  };
+}
+
+export function lacksHome(process: ProcessInput): boolean {
+  const home = process.env.findLast((entry) => entry.startsWith('HOME='));
+  return home === undefined || home === 'HOME=';
+}

@@ -155,7 +155,7 @@ test('callers at once start one planner, and a killed one is replaced', { skip }
   await using oci = new Oci();
   for (const pid of planners()) process.kill(pid, 'SIGKILL');
   await until('the planner has gone', () => planners().length === 0);
-  const results = await Promise.all(Array.from({ length: 8 }, () => oci.command('list')));
+  const results = await Promise.all(Array.from({ length: 8 }, () => oci.command('--version')));
   assert.ok(results.every(({ code }) => code === 0));
   assert.equal(planners().length, 1);
   const bundle = oci.bundle(['true']);

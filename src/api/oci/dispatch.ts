@@ -18,7 +18,7 @@ import { start } from './commands/start.ts';
 import { state } from './commands/state.ts';
 import { update } from './commands/update.ts';
 import { parseFlags } from './flags.ts';
-import { errorText, globalFlags, openSession, type Command } from './session.ts';
+import { errorText, execLine, globalFlags, openSession, type Command } from './session.ts';
 import { usageText, versionText } from './texts.ts';
 
 const commands: Readonly<Record<string, Command>> = {
@@ -67,9 +67,12 @@ export async function dispatch(call: Call): Promise<void> {
       call.stdout(usageText([name]));
       return call.end(0);
     }
+    session.log('debug', `${name} ${globals.words.slice(1).join(' ')}`);
     code = await command.run(session, args);
   } catch (error) {
     code = name === 'exec' ? 255 : 1;
+    const line = execLine(error);
+    if (line !== undefined) call.stderr(`${line}\n`);
     if (session) session.log('error', errorText(error));
     else call.stderr(`${errorText(error)}\n`);
   }

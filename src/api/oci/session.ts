@@ -103,3 +103,10 @@ export function errorText(error: unknown): string {
     mapped.details.syscall === 'fail' ? mapped.message.replace(/: fail: E[A-Z0-9]+ \([^)]*\)$/, '') : mapped.message;
   return text.startsWith('exec: "') ? `unable to start container process: ${text}` : text;
 }
+
+/** What runc's init prints by itself when execve(2) has failed. */
+export function execLine(error: unknown): string | undefined {
+  if (!isKeelsonError(error) || error.details.syscall !== 'execve') return undefined;
+  const match = /^exec: "(.*?)": (.*)$/s.exec(messageOf(startError(error)));
+  return match ? `exec ${match[1]}: ${match[2]}` : undefined;
+}

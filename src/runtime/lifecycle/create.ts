@@ -1,15 +1,17 @@
 /** `create` and the first half of `run`: from a bundle to a process that waits at its gate or runs already. */
-import { renameSync, writeFileSync } from 'node:fs';
+import { renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fromSystemError } from '../../ground/errors.ts';
 import { cgroupDriver, cgroupPath, readText } from '../../kernel/cgroup.ts';
 import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
 import { parseMountInfo } from '../../kernel/facts-cgroup.ts';
+import type { LinuxNamespace, Spec } from '../../spec/runtime.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
 import { hostInput, processInput } from '../host-input.ts';
+import { namespaceFile } from '../namespaces.ts';
 import type { Bundle } from './load-bundle.ts';
 import { type ContainerState, freezerRecord, hookState } from './container-state.ts';
 import type { Host } from './host.ts';
@@ -61,7 +63,7 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
         state = withPid(state, child.pid);
         host.store.save(files, state);
       },
-      onSync: ({ tag }) => planned.resume(tag, (status) => hookState(state, status)),
+      onSync: (message) => planned.resume(message, (status) => hookState(state, status)),
     });
     const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
     if (options.pidFile !== undefined) writePidFile(options.pidFile, at(planned.pid));
@@ -85,7 +87,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
   const { spec } = bundle;
   const { seccomp, namespaces } = spec.linux ?? {};
   return createPlan({
-    spec,
+    spec: withoutOwn(spec, host.caller),
     ...hostInput(facts),
     rootfs: bundle.rootfs,
     ...(placed && { cgroup: placed.plan }),
@@ -125,6 +127,26 @@ function placeCgroup(facts: HostFacts, { id, bundle: { spec } }: CreateOptions):
   const resources = spec.linux?.resources ?? {};
   const skipDevices = facts.inUserNamespace;
   return { cgroup, plan: driver.create(facts.cgroup, { cgroup, resources, skipDevices }, readText) };
+}
+
+/** A namespace that is the caller's already need not be joined, and from a user namespace could not be. */
+function withoutOwn(spec: Spec, caller: number): Spec {
+  const inode = (path: string) => {
+    try {
+      return statSync(path).ino;
+    } catch {
+      return undefined;
+    }
+  };
+  const own = ({ type, path }: LinuxNamespace): boolean => {
+    if (path === undefined) return false;
+    const theirs = inode(path);
+    return theirs !== undefined && theirs === inode(`/proc/${caller}/ns/${namespaceFile[type]}`);
+  };
+  const namespaces = spec.linux?.namespaces ?? [];
+  return namespaces.some(own)
+    ? { ...spec, linux: { ...spec.linux, namespaces: namespaces.filter((n) => !own(n)) } }
+    : spec;
 }
 
 function listenFds(environment: Readonly<Record<string, string>>): number {
@@ -173,19 +195,11 @@ function stateOf({ id, bundle }: CreateOptions, cgroup: Cgroup | undefined, fact
   };
 }
 
-const namespaceFiles = {
-  NEWIPC: 'ipc',
-  NEWNET: 'net',
-  NEWNS: 'mnt',
-  NEWPID: 'pid',
-  NEWUTS: 'uts',
-  NEWUSER: 'user',
-  NEWCGROUP: 'cgroup',
-  NEWTIME: 'time',
-};
-
 function withPid(state: ContainerState, pid: number): ContainerState {
-  const paths = Object.entries(namespaceFiles).map(([type, file]) => [type, `/proc/${pid}/ns/${file}`]);
+  const paths = Object.values(namespaceFile).map((file) => [
+    `NEW${file === 'mnt' ? 'NS' : file.toUpperCase()}`,
+    `/proc/${pid}/ns/${file}`,
+  ]);
   return {
     ...state,
     init_process_pid: pid,

@@ -5,7 +5,8 @@ import type { Cgroup } from '../../kernel/cgroup-driver.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
 import { hostInput, processInput } from '../host-input.ts';
-import { joinPlan } from '../join-plan.ts';
+import { confirmTag, joinPlan } from '../join-plan.ts';
+import { namespaceFile } from '../namespaces.ts';
 import { isAlive, statusOf } from './container-state.ts';
 import { writePidFile } from './create.ts';
 import type { Host } from './host.ts';
@@ -52,9 +53,10 @@ export async function execProcess(
     preserveFds: options.preserveFds,
   });
   const result = await host.runner.run(planned.plan, {
-    onSync() {
-      if (!isAlive(state)) throw new KeelsonError('conflict', 'cannot exec in a stopped container');
-      return planned.confirmed();
+    onSync(message) {
+      if (message.tag === confirmTag && !isAlive(state))
+        throw new KeelsonError('conflict', 'cannot exec in a stopped container');
+      return planned.resume(message);
     },
   });
   const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
@@ -65,17 +67,6 @@ export async function execProcess(
     ...(planned.terminal && { terminal: at(planned.terminal) }),
   };
 }
-
-const namespaceFile: Readonly<Record<LinuxNamespaceType, string>> = {
-  pid: 'pid',
-  network: 'net',
-  mount: 'mnt',
-  ipc: 'ipc',
-  uts: 'uts',
-  user: 'user',
-  cgroup: 'cgroup',
-  time: 'time',
-};
 
 /** The caller's namespaces count, as far as they may be looked at; else this process's, which is of the same mount and user namespace. */
 function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boolean {

@@ -52,12 +52,12 @@ export class StateStore {
   }
 
   /** All that can be read, in the order of their names. */
-  all(): readonly Found[] {
+  all(options: { mayBeMissing: boolean }): readonly Found[] {
     let names: string[];
     try {
       names = readdirSync(this.root);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      if (options.mayBeMissing && (error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw fromSystemError(error, `reading ${this.root}`);
     }
     return names.sort().flatMap((id) => {

@@ -12,7 +12,8 @@ export const kill: Command = {
     if (id === undefined || args.words.length > 2)
       throw new KeelsonError('invalid-argument', 'usage: kill ID [SIGNAL]');
     const found = host.store.find(id);
-    const signal = signalNumber(name.replace(/^-/, ''));
+    // 0 asks whether the process is there (kill(2)).
+    const signal = name === '0' ? 0 : signalNumber(name.replace(/^-/, ''));
     const status = statusOf(found.state, found.files);
     if (!isAlive(found.state) && !(args.bool('all') && status === 'stopped')) {
       throw new KeelsonError('conflict', 'container not running');

@@ -4,10 +4,10 @@ import { stateDocument } from './state.ts';
 
 export const list: Command = {
   flags: { format: { kind: 'text', short: ['f'] }, quiet: { kind: 'bool', short: ['q'] } },
-  async run({ call, host }, args) {
+  async run({ call, globals, host }, args) {
     const format = args.text('format') ?? 'table';
     if (format !== 'table' && format !== 'json') throw new KeelsonError('invalid-argument', 'invalid format option');
-    const found = host.store.all();
+    const found = host.store.all({ mayBeMissing: globals.text('root') === undefined });
     if (args.bool('quiet')) {
       call.stdout(found.map(({ state }) => `${state.id}\n`).join(''));
       return 0;
