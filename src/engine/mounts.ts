@@ -31,6 +31,8 @@ export async function resolveMounts(
   }
   for (const target of imageVolumes) {
     if (byTarget.has(target)) continue;
+    // What the kernel's own file systems show must not be hidden: masks and labels are put there (CVE-2015-3631).
+    if (/^\/(proc|sys)(\/|$)|^\/dev$/.test(target)) throw invalid(`invalid volume in the image: ${printable(target)}`);
     const name = anonymousName();
     byTarget.set(target, {
       type: 'volume',
@@ -67,6 +69,9 @@ async function resolveMount(spec: MountSpec): Promise<ResolvedMount> {
     throw bad(`invalid mount path: '${printable(spec.target)}' mount path must be absolute`);
   const target = cleanPath(spec.target);
   if (target === '/') throw bad("invalid specification: destination can't be '/'");
+  if (hidesProc(target) && !(target === '/proc' && spec.source === '/proc')) {
+    throw bad(`"${printable(target)}" cannot be mounted because it is inside /proc`);
+  }
   switch (spec.type) {
     case 'tmpfs':
       checkTmpfs(spec, bad);
@@ -82,6 +87,14 @@ async function resolveMount(spec: MountSpec): Promise<ResolvedMount> {
     default:
       return { ...spec, target, source: await bindSource(spec, bad), name: '', anonymous: false };
   }
+}
+
+/** Of /proc only what tells of resources may be replaced, as with runc: lxcfs does so. */
+const replaceable = ['cpuinfo', 'diskstats', 'meminfo', 'stat', 'swaps', 'uptime', 'loadavg', 'slabinfo'];
+
+function hidesProc(target: string): boolean {
+  if (target !== '/proc' && !target.startsWith('/proc/')) return false;
+  return !replaceable.includes(target.slice('/proc/'.length));
 }
 
 async function bindSource(spec: MountSpec, bad: (why: string) => KeelsonError): Promise<string> {
