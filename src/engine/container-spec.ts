@@ -150,6 +150,8 @@ function standardMounts(input: SpecInput, privileged: boolean): readonly Mount[]
   const { config, joins } = input;
   const access = privileged ? 'rw' : 'ro';
   const strict = ['nosuid', 'noexec', 'nodev'];
+  // A group that the user namespace doesn't map can't own anything in it.
+  const ttyGroup = input.idMap?.gids.some((m) => m.containerID <= 5 && 5 < m.containerID + m.size) ?? true;
   const mounts: Mount[] = [
     { destination: '/proc', type: 'proc', source: 'proc', options: strict },
     {
@@ -162,7 +164,7 @@ function standardMounts(input: SpecInput, privileged: boolean): readonly Mount[]
       destination: '/dev/pts',
       type: 'devpts',
       source: 'devpts',
-      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...(ttyGroup ? ['gid=5'] : [])],
     },
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...strict, access] },
   ];

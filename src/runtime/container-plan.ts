@@ -73,14 +73,15 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
   joinPidNamespace(b, namespaces);
 
   const flags = newNamespaces(namespaces);
+  // Files in /proc belong to root while a process is not dumpable, and keel's aren't. The child has it from us, so that its
+  // uid_map is ours to write at once.
+  if (fresh('user')) b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
 
   let resume: ContainerPlan['continue'];
   const child = b.clone({ flags, name: 'init', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
     enterChild(b, handshake);
     const userNamespace = fresh('user') || namespaces.some((n) => n.type === 'user');
     if (userNamespace) {
-      // /proc/<pid>/uid_map belongs to root while a process is not dumpable, and keel's aren't.
-      b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
       if (fresh('user')) awaitParent(b, handshake);
       enterAsRoot(b, namespaces);
     }
@@ -147,6 +148,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
   leaveParent(b, handshake);
   if (fresh('user')) {
     mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
+    b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
     letChildGo(b, handshake);
   }
   if (cgroup) joinCgroup(b, cgroup, child.pid);
