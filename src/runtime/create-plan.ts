@@ -15,7 +15,7 @@ import {
 import type { Plan, Reg } from '../kernel/plan.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
-import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
+import type { LinuxNamespaceType, Process, Spec } from '../spec/runtime.ts';
 import { createCgroup, joinCgroup, splitCgroup } from './cgroup-steps.ts';
 import { connectUnix } from './console-steps.ts';
 import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
@@ -27,6 +27,7 @@ import { mountAll, type MountFacts } from './mounts.ts';
 import { enterAsRoot, joinNamespaces, joinWhatMayBe, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
 import { loopbackUp } from './network-up.ts';
 import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
+import type { Scheduling } from './scheduling-steps.ts';
 import { resetSignals } from './signal-steps.ts';
 import { plainOutput, receiveDescriptor, sendDescriptor } from './stdio.ts';
 import { writeSysctls } from './sysctls.ts';
@@ -53,6 +54,8 @@ export interface CreatePlanInput {
   readonly preserveFds: number;
   readonly newKeyring: boolean;
   readonly pivot: boolean;
+  /** Without pivot: the host's procfs and sysfs mounts, which must not stay in reach of the kernel's "fully visible" rule. */
+  readonly bareMounts?: readonly string[];
   /** A mount point that `rootfsPropagation` would let the root's mount spread from, to be made private first. */
   readonly privateParent?: string;
 }
@@ -150,7 +153,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       to.group('root file system');
       if (spec.root.readonly) sealRoot(to, root);
       if (input.pivot) pivotRoot(to, root, spec.linux?.rootfsPropagation);
-      else moveRoot(to, root);
+      else moveRoot(to, root, input.bareMounts ?? []);
       // What waits to be started has nothing open but what it waits on.
       for (const fd of [root, nul, mounted.proc, mounted.dev, mounted.devpts]) if (fd) to.sys('close', [fd]);
       if (terminal) {
@@ -171,8 +174,9 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
             preserveFds: input.preserveFds,
             newKeyring: input.newKeyring,
             procDone: true,
+            scheduling: schedulingOf(spec),
             ...(state && {
-              beforeExec: (end) => runHooks(end, 'startContainer', hooks.startContainer, state('created')),
+              beforeExec: (end) => runHooks(end, 'startContainer', hooks.startContainer, state('created'), process.env),
             }),
           },
         });
@@ -223,6 +227,14 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       } else late?.(chunk, state);
       return chunk.build();
     },
+  };
+}
+
+export function schedulingOf(spec: Spec, process: Process | undefined = spec.process): Scheduling {
+  return {
+    ...(spec.linux?.personality && { personality: spec.linux.personality.domain }),
+    ...(process?.scheduler && { scheduler: process.scheduler }),
+    ...(process?.ioPriority && { ioPriority: process.ioPriority }),
   };
 }
 

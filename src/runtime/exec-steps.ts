@@ -22,6 +22,7 @@ import {
   setCapabilities,
   type CapabilityNumbers,
 } from './security.ts';
+import { type Scheduling, setScheduling } from './scheduling-steps.ts';
 import { usePipes, useTerminal, type Pipes } from './stdio.ts';
 
 export interface ProcessInput {
@@ -72,6 +73,7 @@ export interface Standalone {
   readonly newKeyring: boolean;
   /** What needs the host's /proc (labels, oom_score_adj) was done before the root was changed. */
   readonly procDone: boolean;
+  readonly scheduling?: Scheduling;
   /** Between the start and the program. */
   readonly beforeExec?: (b: PlanBuilder) => void;
 }
@@ -91,6 +93,7 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   };
   streams(b, p);
   limits(b, p);
+  if (p.standalone?.scheduling) setScheduling(b, p.standalone.scheduling);
   if (!p.standalone?.procDone) scoreAndLabels(b, p);
   if (p.standalone?.newKeyring !== false) newKeyring(b.group('security'));
   dropBounding(b, sets.bounding, p.lastCapability);

@@ -5,19 +5,18 @@ import type { Hook, Hooks } from '../spec/runtime.ts';
 import { pipe } from './stdio.ts';
 import { resetSignals } from './signal-steps.ts';
 
-/** One after the other; the first that fails fails the plan. `state` is the JSON of `state`. */
+/** One after the other; the first that fails fails the plan. `state` is the JSON of `state`; `environment` is for hooks that name none. */
 export function runHooks(
   b: PlanBuilder,
   kind: keyof Hooks,
   hooks: readonly Hook[] | undefined,
   state: string,
-  options: { keepGoing?: boolean } = {},
+  environment: readonly string[] = [],
 ): void {
-  for (const [i, hook] of (hooks ?? []).entries())
-    runHook(b, `${kind} hook #${i}`, hook, state, options.keepGoing === true);
+  for (const [i, hook] of (hooks ?? []).entries()) runHook(b, `${kind} hook #${i}`, hook, state, environment);
 }
 
-function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, keepGoing: boolean): void {
+function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, environment: readonly string[]): void {
   const doing = `error running ${what}: ${hook.path}`;
   b.group('hooks').doing(doing);
   const input = pipe(b, 'hook_stdin');
@@ -28,7 +27,11 @@ function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, keepGo
     b.sys('dup3', [nul, 1, 0]);
     b.sys('dup3', [nul, 2, 0]);
     b.sys('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC]);
-    b.sys('execve', [hook.path, b.strings(hook.args?.length ? hook.args : [hook.path]), b.strings(hook.env ?? [])]);
+    b.sys('execve', [
+      hook.path,
+      b.strings(hook.args?.length ? hook.args : [hook.path]),
+      b.strings(hook.env ?? environment),
+    ]);
   });
   b.sys('close', [input.read]);
   b.write(input.write, state, { on: { EPIPE: 'continue' } });
@@ -45,16 +48,13 @@ function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, keepGo
     b.branch(count, '!=', 0, ended);
     b.sys('pidfd_send_signal', [child.pidfd, SIGKILL, 0, 0]);
     b.sys('wait4', [child.pid, status, 0, 0]);
-    if (keepGoing) b.jump(done);
-    else b.fail('ETIMEDOUT', `${doing}: not done after ${hook.timeout} s`);
+    b.fail('ETIMEDOUT', `${doing}: not done after ${hook.timeout} s`);
   }
   b.place(ended);
   b.sys('wait4', [child.pid, status, 0, 0]);
-  if (!keepGoing) {
-    b.await(child.report);
-    b.branch(b.peek(status, 4, 'status'), '==', 0, done);
-    b.fail('ECHILD', `${doing}: exit status is not 0`);
-  }
+  b.await(child.report);
+  b.branch(b.peek(status, 4, 'status'), '==', 0, done);
+  b.fail('ECHILD', `${doing}: exit status is not 0`);
   b.place(done);
   if (child.pidfd) b.sys('close', [child.pidfd]);
 }

@@ -12,6 +12,7 @@ import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { awaitParent, letChildGo, prepareLink } from './handshake.ts';
 import { noLinks, openIn } from './in-root.ts';
 import { cloneFlags } from './namespaces.ts';
+import type { Scheduling } from './scheduling-steps.ts';
 import { resetSignals } from './signal-steps.ts';
 import { openTerminal, plainOutput, sendDescriptor } from './stdio.ts';
 import { lacksHome, lookupTag, requestHome } from './user-steps.ts';
@@ -30,6 +31,7 @@ export interface JoinPlanInput {
   readonly terminal: boolean;
   readonly consoleSocket?: string;
   readonly preserveFds: number;
+  readonly scheduling: Scheduling;
 }
 
 export interface JoinPlan {
@@ -96,7 +98,7 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
         ready: undefined,
         userNamespace: has('user'),
         seccomp: input.seccomp,
-        standalone: { preserveFds: input.preserveFds, newKeyring: false, procDone: true },
+        standalone: { preserveFds: input.preserveFds, newKeyring: false, procDone: true, scheduling: input.scheduling },
       });
     if (!lacksHome(input.process)) return last(b, input.process);
     const answer = requestHome(b);

@@ -30,6 +30,8 @@ export interface MountFacts {
     /** cgroup v2 alone; else every v1 hierarchy by its mount options, e.g. `{name: 'cpu', options: ['cpu']}`. */
     readonly unified: boolean;
     readonly hierarchies: readonly { readonly name: string; readonly options: readonly string[] }[];
+    /** Without a cgroup namespace: the container's own directories, by the hierarchy's name ('' for version 2). */
+    readonly own?: Readonly<Record<string, string>>;
   };
   /** Of sources that are only made when the container starts, for a plan that is looked at before; undefined for others. */
   readonly sourceIsDirectory?: (source: string) => boolean | undefined;
@@ -122,6 +124,7 @@ function mountFilesystem(
     /^\/(proc|sys|dev)$/.test(mount.destination);
   const target = ensureDirectory(b, root, mount.destination, { resolve: special ? noLinks : followInRoot });
   const fd = makeTree(b, mount, options, facts);
+  if (type === 'tmpfs' && !options.data.some((word) => word.startsWith('mode='))) likeBelow(b, target, fd);
   attach(b, fd, target);
   if (options.propagation !== undefined) setPropagation(b, fd, options.propagation);
   b.sys('close', [target]);
@@ -133,6 +136,14 @@ function mountFilesystem(
   else if (mount.destination === '/dev') mounted.dev = fd;
   else if (type === 'devpts') mounted.devpts = fd;
   else b.sys('close', [fd]);
+}
+
+/** A tmpfs for which no mode was asked has that of the directory it hides. */
+function likeBelow(b: PlanBuilder, below: Reg, fd: Reg): void {
+  const stat = b.blob(144, 'struct stat');
+  b.sys('fstat', [below, stat]);
+  const mode = b.peek({ ...stat, offset: b.arch === 'x86_64' ? 24 : 16 }, 4, 'mode');
+  b.sys('fchmodat', [fd, '.', mode]);
 }
 
 function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: MountFacts): Reg {
@@ -158,6 +169,8 @@ function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: Mo
       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
     );
   }
+  const own = type === 'cgroup' || type === 'cgroup2' ? facts.cgroup.own?.[''] : undefined;
+  if (own !== undefined) return ownGroup(b, own, options);
   const name = type === 'cgroup' ? 'cgroup2' : type;
   if (mount.source) data.unshift(`source=${mount.source}`);
   return makeFilesystem(b, name, data, options.set);
@@ -166,19 +179,24 @@ function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: Mo
 /** The v1 view: a tmpfs with a directory a hierarchy, each showing the container's own part of it (its cgroup namespace). */
 function mountHierarchies(b: PlanBuilder, tmpfs: Reg, options: MountOptions, facts: MountFacts): void {
   for (const { name, options: words } of facts.cgroup.hierarchies) {
+    const own = facts.cgroup.own?.[name];
     b.doing(`mounting the cgroup hierarchy ${name}`);
     b.sys('mkdirat', [tmpfs, name, 0o755]);
     const type = words[0] === 'unified' ? 'cgroup2' : 'cgroup';
-    const fd = makeFilesystem(
-      b,
-      type,
-      type === 'cgroup2' ? ['source=cgroup'] : ['source=cgroup', ...words],
-      options.set,
-    );
+    const fd =
+      own !== undefined
+        ? ownGroup(b, own, options)
+        : makeFilesystem(b, type, type === 'cgroup2' ? ['source=cgroup'] : ['source=cgroup', ...words], options.set);
     // Nobody but this process has seen the tmpfs yet, and its only entries are these directories.
     b.sys('move_mount', [fd, '', tmpfs, name, MOVE_MOUNT_F_EMPTY_PATH]);
     b.sys('close', [fd]);
   }
+}
+
+function ownGroup(b: PlanBuilder, directory: string, options: MountOptions): Reg {
+  const tree = cloneHostTree(b, directory);
+  setAttributes(b, tree, { set: options.set, propagation: MS_PRIVATE });
+  return tree;
 }
 
 function applyAttributes(b: PlanBuilder, tree: Reg, options: MountOptions): void {
@@ -197,7 +215,9 @@ function setPropagation(b: PlanBuilder, mount: Reg, flags: number): void {
  * CVE-2025-31133) and directories behind an empty read-only tmpfs. What isn't there needs no hiding.
  */
 export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly string[]): void {
-  b.group('security');
+  if (paths.length === 0) return;
+  b.group('security').doing('making an empty directory to mask with');
+  const empty = makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY);
   for (const path of new Set(paths)) {
     b.doing(`masking ${path}`);
     const [next, directory] = [b.label(), b.label()];
@@ -210,14 +230,15 @@ export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly s
     attach(b, file, target, { on: { ENOTDIR: directory, EINVAL: directory } });
     b.jump(done);
     b.place(directory);
-    const empty = makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY);
-    attach(b, empty, target);
-    b.sys('close', [empty]);
+    const nothing = cloneTree(b, empty, '');
+    attach(b, nothing, target);
+    b.sys('close', [nothing]);
     b.place(done);
     b.sys('close', [file]);
     b.sys('close', [target]);
     b.place(next);
   }
+  b.sys('close', [empty]);
 }
 
 /** Makes paths read-only by mounting them on themselves. */

@@ -193,9 +193,11 @@ export function pivotRoot(b: PlanBuilder, root: Reg, propagation: string | undef
 }
 
 /** `--no-pivot`: for roots on a ramdisk, which can't be pivoted from. The old root stays mounted underneath, out of reach of `..`. */
-export function moveRoot(b: PlanBuilder, root: Reg): void {
+export function moveRoot(b: PlanBuilder, root: Reg, bare: readonly string[]): void {
   const MS_MOVE = 8192;
   b.group('root file system').doing('moving the root file system');
+  // A procfs without masks that stays mounted would let the container mount another one like it.
+  for (const path of bare) b.sys('umount2', [path, MNT_DETACH], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
   b.sys('fchdir', [root]);
   b.sys('mount', ['.', '/', 0, MS_MOVE, 0]);
   b.sys('chroot', ['.']);

@@ -104,8 +104,9 @@ const mount = object<oci.Mount>(
 );
 
 const user = object<oci.User>('config.md#posix-platform-user', {
-  uid: required(uint32),
-  gid: required(uint32),
+  // A document of Go's leaves out what is 0.
+  uid: withDefault(uint32, 0),
+  gid: withDefault(uint32, 0),
   umask: optional(integer(0, 0o7777)),
   additionalGids: optional(list(uint32, { max: 65536 })),
 });

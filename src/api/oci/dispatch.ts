@@ -73,7 +73,9 @@ export async function dispatch(call: Call): Promise<void> {
     code = name === 'exec' ? 255 : 1;
     const line = execLine(error);
     if (line !== undefined) call.stderr(`${line}\n`);
-    if (session) session.log('error', errorText(error));
+    if (line !== undefined && session?.globals.text('log') === undefined) {
+      // That is all.
+    } else if (session) session.log('error', errorText(error));
     else call.stderr(`${errorText(error)}\n`);
   }
   call.end(code);

@@ -98,6 +98,8 @@ export function logLine(json: boolean, level: string, message: string): string {
 export function errorText(error: unknown): string {
   const mapped = startError(error);
   if (!isKeelsonError(mapped)) return messageOf(mapped);
+  if (mapped.details.errno === 'ELOOP' && /^mounting (proc|sysfs) /.test(mapped.message))
+    return `${mapped.message}: it must be mounted on ordinary directory`;
   // An operation that a plan gives up at says all in what it was doing.
   const text =
     mapped.details.syscall === 'fail' ? mapped.message.replace(/: fail: E[A-Z0-9]+ \([^)]*\)$/, '') : mapped.message;

@@ -88,7 +88,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
   const { seccomp, namespaces } = spec.linux ?? {};
   return createPlan({
     spec: withoutOwn(spec, host.caller),
-    ...hostInput(facts),
+    ...withOwnGroups(hostInput(facts), spec, placed?.cgroup, facts),
     rootfs: bundle.rootfs,
     ...(placed && { cgroup: placed.plan }),
     ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
@@ -104,6 +104,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     preserveFds: options.preserveFds + listenFds(options.environment),
     newKeyring: !options.noNewKeyring,
     pivot: !options.noPivot,
+    ...(options.noPivot && { bareMounts: bareMounts(bundle.rootfs) }),
     ...sharedParent(bundle),
   });
 }
@@ -147,6 +148,26 @@ function withoutOwn(spec: Spec, caller: number): Spec {
   return namespaces.some(own)
     ? { ...spec, linux: { ...spec.linux, namespaces: namespaces.filter((n) => !own(n)) } }
     : spec;
+}
+
+type HostInput = ReturnType<typeof hostInput>;
+
+/** Without a cgroup namespace a new mount would show the machine's whole hierarchy. */
+function withOwnGroups(input: HostInput, spec: Spec, cgroup: Cgroup | undefined, facts: HostFacts): HostInput {
+  if (!cgroup || spec.linux?.namespaces?.some((n) => n.type === 'cgroup')) return input;
+  const own: Record<string, string> = { '': cgroup.directories[''] ?? '' };
+  for (const { mountPoint, controllers } of facts.cgroup.v1) {
+    const directory = cgroup.directories[controllers[0] ?? ''];
+    if (directory !== undefined) own[basename(mountPoint)] = directory;
+  }
+  return { ...input, mountFacts: { ...input.mountFacts, cgroup: { ...input.mountFacts.cgroup, own } } };
+}
+
+function bareMounts(rootfs: string): readonly string[] {
+  return parseMountInfo(readText('/proc/self/mountinfo') ?? '')
+    .filter(({ type, mountPoint }) => (type === 'proc' || type === 'sysfs') && !mountPoint.startsWith(`${rootfs}/`))
+    .map(({ mountPoint }) => mountPoint)
+    .reverse();
 }
 
 function listenFds(environment: Readonly<Record<string, string>>): number {

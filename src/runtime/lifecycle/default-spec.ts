@@ -3,7 +3,12 @@ import type { Spec } from '../../spec/runtime.ts';
 
 const capabilities = ['CAP_AUDIT_WRITE', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'];
 
-export function defaultSpec(ociVersion: string, rootless?: { uid: number; gid: number }): Spec {
+/** `unified`: on cgroup v2 containers have a cgroup namespace by default, as with runc. */
+export function defaultSpec(
+  ociVersion: string,
+  rootless?: { uid: number; gid: number },
+  unified: boolean = true,
+): Spec {
   const mounts: Spec['mounts'] = [
     { destination: '/proc', type: 'proc', source: 'proc' },
     {
@@ -35,7 +40,7 @@ export function defaultSpec(ociVersion: string, rootless?: { uid: number; gid: n
       options: ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'],
     },
   ];
-  const namespaces = ['pid', ...(rootless ? [] : ['network']), 'ipc', 'uts', 'mount', 'cgroup'];
+  const namespaces = ['pid', ...(rootless ? [] : ['network']), 'ipc', 'uts', 'mount', ...(unified ? ['cgroup'] : [])];
   return {
     ociVersion,
     process: {

@@ -4,6 +4,7 @@ import { KeelsonError } from '../../ground/errors.ts';
 import type { Cgroup } from '../../kernel/cgroup-driver.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
+import { schedulingOf } from '../create-plan.ts';
 import { hostInput, processInput } from '../host-input.ts';
 import { confirmTag, joinPlan } from '../join-plan.ts';
 import { namespaceFile } from '../namespaces.ts';
@@ -51,6 +52,7 @@ export async function execProcess(
     terminal: process.terminal ?? false,
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds,
+    scheduling: schedulingOf(spec, process),
   });
   const result = await host.runner.run(planned.plan, {
     onSync(message) {

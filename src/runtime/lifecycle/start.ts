@@ -6,6 +6,7 @@ import { parseConfig } from '../../spec/config.ts';
 import type { Hooks, Spec } from '../../spec/runtime.ts';
 import { runHooks } from '../hook-steps.ts';
 import { hookState, statusOf } from './container-state.ts';
+import { killAll } from './discard.ts';
 import type { Host } from './host.ts';
 import type { Found } from './state-store.ts';
 
@@ -38,9 +39,18 @@ function openGate(path: string): void {
   }
 }
 
-/** Poststart hooks; one that fails is logged, the container goes on (runtime.md, lifecycle, 9). */
+/** Poststart hooks; as with runc, one that fails ends the container. */
 export async function hooksAfterStart(host: Host, found: Found, spec: Spec): Promise<void> {
-  await lateHooks(host, found, 'poststart', spec.hooks?.poststart, 'running');
+  const hooks = spec.hooks?.poststart;
+  if (!hooks?.length) return;
+  const b = new PlanBuilder(host.facts.arch);
+  runHooks(b, 'poststart', hooks, hookState(found.state, 'running'));
+  try {
+    await host.runner.run(b.build());
+  } catch (error) {
+    await killAll(host, found).catch(() => {});
+    throw error;
+  }
 }
 
 export async function hooksAfterStop(host: Host, found: Found): Promise<void> {

@@ -130,7 +130,7 @@ function subgroups(list: readonly string[]): Record<string, string> {
   for (const entry of list) {
     const colon = entry.indexOf(':');
     const sub = entry.slice(colon + 1);
-    if (sub.split('/').includes('..')) throw new KeelsonError('invalid-argument', `${entry} is not a sub cgroup path`);
+    if (sub.split('/').includes('..')) throw new KeelsonError('invalid-argument', `bad sub cgroup path: ${entry}`);
     for (const controller of colon < 0 ? [''] : entry.slice(0, colon).split(',')) result[controller] = sub;
   }
   return result;

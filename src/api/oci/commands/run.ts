@@ -19,7 +19,12 @@ export const run: Command = {
     const { spec, process } = options.bundle;
     checkConsole(process.terminal === true, options.consoleSocket, detach);
     const container = await createContainer(host, { ...options, go: true });
-    if (spec.hooks?.poststart) await hooksAfterStart(host, container, spec);
+    try {
+      await hooksAfterStart(host, container, spec);
+    } catch (error) {
+      await deleteContainer(host, container, { force: true });
+      throw error;
+    }
     if (detach) return 0;
     const ownPids = spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined) ?? false;
     const keep = args.bool('keep');

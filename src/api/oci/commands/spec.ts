@@ -8,12 +8,16 @@ import { specVersion } from '../texts.ts';
 
 export const spec: Command = {
   flags: { bundle: { kind: 'text', short: ['b'] }, rootless: { kind: 'bool' } },
-  async run({ caller, path }, args) {
+  async run({ caller, host, path }, args) {
     const file = join(path(args.text('bundle') ?? '.'), 'config.json');
     if (existsSync(file)) throw new KeelsonError('already-exists', `File config.json exists. Remove it first`);
     const rootless = args.bool('rootless') ? { uid: caller.uid, gid: caller.gid } : undefined;
     try {
-      writeFileSync(file, `${formatConfig(defaultSpec(specVersion, rootless))}\n`, { mode: 0o666 });
+      writeFileSync(
+        file,
+        `${formatConfig(defaultSpec(specVersion, rootless, host.facts.cgroup.mode === 'unified'))}\n`,
+        { mode: 0o666 },
+      );
     } catch (error) {
       throw fromSystemError(error, `writing ${file}`);
     }
