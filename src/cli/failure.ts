@@ -54,6 +54,8 @@ export async function forEachName(
   const errors: unknown[] = [];
   for (const pending of outcomes) {
     const outcome = await pending;
+    // After an interrupt there is nothing more to tell of.
+    if ('error' in outcome && cli.interrupted !== undefined) throw outcome.error;
     if ('error' in outcome) errors.push(outcome.error);
     else if (outcome.line !== undefined) cli.stdout.line(outcome.line);
   }
