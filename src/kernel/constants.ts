@@ -5,7 +5,6 @@ export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
-export const O_EXCL = 0o200;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
@@ -18,7 +17,6 @@ export function openFlags(arch: 'x86_64' | 'aarch64'): { O_DIRECTORY: number; O_
 }
 
 export const AT_FDCWD = -100;
-export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
@@ -41,12 +39,6 @@ export const CLONE_NEWPID = 0x20000000n;
 export const CLONE_NEWNET = 0x40000000n;
 
 // mount(2) and umount2(2)
-export const MS_RDONLY = 1;
-export const MS_NOSUID = 2;
-export const MS_NODEV = 4;
-export const MS_NOEXEC = 8;
-export const MS_REMOUNT = 32;
-export const MS_BIND = 4096;
 export const MS_REC = 16384;
 export const MS_UNBINDABLE: number = 1 << 17;
 export const MS_PRIVATE: number = 1 << 18;
@@ -59,12 +51,11 @@ export const FSOPEN_CLOEXEC = 1;
 export const FSMOUNT_CLOEXEC = 1;
 export const FSCONFIG_SET_FLAG = 0;
 export const FSCONFIG_SET_STRING = 1;
-export const FSCONFIG_SET_FD = 5;
 export const FSCONFIG_CMD_CREATE = 6;
 export const MOVE_MOUNT_F_EMPTY_PATH = 0x4;
 export const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
 export const OPEN_TREE_CLONE = 1;
-export const OPEN_TREE_CLOEXEC: number = O_CLOEXEC;
+export const OPEN_TREE_CLOEXEC = 0o2000000;
 export const MOUNT_ATTR_RDONLY = 0x1;
 export const MOUNT_ATTR_NOSUID = 0x2;
 export const MOUNT_ATTR_NODEV = 0x4;
@@ -90,16 +81,14 @@ export const KEYCTL_JOIN_SESSION_KEYRING = 1;
 export const S_IFMT = 0o170000;
 export const S_IFIFO = 0o010000;
 export const S_IFCHR = 0o020000;
-export const S_IFDIR = 0o040000;
 export const S_IFBLK = 0o060000;
 export const S_IFREG = 0o100000;
 
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 export const SOCK_SEQPACKET = 5;
-export const SOCK_CLOEXEC: number = O_CLOEXEC;
+export const SOCK_CLOEXEC = 0o2000000;
 export const SIGKILL = 9;
-export const SIGCHLD = 17;
 export const TIOCSCTTY = 0x540e;
 export const TIOCSPTLCK = 0x40045431;
 export const TIOCGPTPEER = 0x5441;
