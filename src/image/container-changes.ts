@@ -1,5 +1,6 @@
 import type { Change } from './snapshotter.ts';
 import type { LowerView, ViewNode } from './lower-view.ts';
+import type { SandboxIds } from './sandbox.ts';
 import type { TarEntry } from './tar-entry.ts';
 import { tarPadding } from './tar-entry.ts';
 import { tarEnd, tarHeader } from './tar-header.ts';
@@ -38,12 +39,12 @@ export interface Changes {
 
 /**
  * From the headers of an overlay's upper directory: all that is in there is a change. `splitTop`: the directories at its top are there
- * in any case, each the upper one of an overlay of its own.
+ * in any case, each the upper one of an overlay of its own. `ids`: the user namespace in which the headers were made.
  */
 export async function overlayChanges(
   headers: AsyncIterable<TarReadItem>,
   lower: LowerView,
-  options: { splitTop?: boolean } = {},
+  options: { splitTop?: boolean; ids?: SandboxIds | undefined } = {},
 ): Promise<Changes> {
   const found = new Map<string, Change['kind']>();
   const stubs = new Set<string>();
@@ -61,7 +62,7 @@ export async function overlayChanges(
       present.add(path);
       const node = lower.find(path);
       found.set(path, node ? 'modified' : 'added');
-      if ((options.splitTop && parent === '') || isStub(entry, path, node)) stubs.add(path);
+      if ((options.splitTop && parent === '') || isStub(entry, path, node, options.ids)) stubs.add(path);
     }
   }
   // A directory that was removed and made anew hides what it had.
@@ -76,8 +77,12 @@ export async function overlayChanges(
   return withoutStubs(found, stubs);
 }
 
-/** From the headers of a whole root, compared with what it was copied from. */
-export async function treeChanges(headers: AsyncIterable<TarReadItem>, lower: LowerView): Promise<Changes> {
+/** From the headers of a whole root, compared with what it was copied from. `ids`: the user namespace in which the headers were made. */
+export async function treeChanges(
+  headers: AsyncIterable<TarReadItem>,
+  lower: LowerView,
+  ids?: SandboxIds,
+): Promise<Changes> {
   const found = new Map<string, Change['kind']>();
   const stubs = new Set<string>();
   const present = new Map<string, Set<string>>([['', new Set()]]);
@@ -94,8 +99,8 @@ export async function treeChanges(headers: AsyncIterable<TarReadItem>, lower: Lo
     const told = entry.type === 'hardlink' ? files.get(entry.link ?? '') : entry;
     const node = lower.find(path);
     if (!node) found.set(path, 'added');
-    else if (!told || differs(told, node)) found.set(path, 'modified');
-    if (isStub(entry, path, node)) stubs.add(path);
+    else if (!told || differs(told, node, ids)) found.set(path, 'modified');
+    if (isStub(entry, path, node, ids)) stubs.add(path);
   }
   for (const [path, names] of present) {
     const node = lower.find(path);
@@ -119,9 +124,9 @@ function join(parent: string, name: string): string {
   return parent === '' ? name : `${parent}/${name}`;
 }
 
-function isStub(entry: TarEntry, path: string, below: ViewNode | undefined): boolean {
+function isStub(entry: TarEntry, path: string, below: ViewNode | undefined, ids: SandboxIds | undefined): boolean {
   if (!mountPoints.has(path)) return false;
-  if (entry.type === 'directory') return below === undefined || !differs(entry, below);
+  if (entry.type === 'directory') return below === undefined || !differs(entry, below, ids);
   return below === undefined && entry.size === 0 && (entry.type === 'file' || path === 'etc/mtab');
 }
 
@@ -134,13 +139,20 @@ const kinds: Readonly<Record<string, bigint>> = {
   fifo: 0o010000n,
 };
 
-function differs(entry: TarEntry, { stat, link }: ViewNode): boolean {
+function differs(entry: TarEntry, { stat, link }: ViewNode, ids?: SandboxIds): boolean {
   if (kinds[entry.type] !== (stat.mode & 0o170000n)) return true;
-  if (entry.uid !== Number(stat.uid) || entry.gid !== Number(stat.gid)) return true;
+  if (entry.uid !== insideId(ids?.uids, stat.uid) || entry.gid !== insideId(ids?.gids, stat.gid)) return true;
   if (entry.type !== 'symlink' && entry.mode !== Number(stat.mode & 0o7777n)) return true;
   if (entry.type === 'directory') return false;
   if (entry.type === 'file' && BigInt(entry.size) !== stat.size) return true;
   return entry.mtime !== stat.mtimeNs || (link !== undefined && link !== entry.link);
+}
+
+/** What an ID is called in a user namespace; the overflow ID (proc_sys_kernel(5)) where it has no name there. */
+function insideId(map: SandboxIds['uids'] | undefined, id: bigint): number {
+  if (!map) return Number(id);
+  const range = map.find((r) => id >= BigInt(r.hostID) && id < BigInt(r.hostID + r.size));
+  return range ? Number(id) - range.hostID + range.containerID : 65_534;
 }
 
 /** Takes out the stubs that nothing else has changed. */

@@ -122,7 +122,8 @@ export class NativeSnapshotter implements Snapshotter {
 
   async #changes(context: Context, container: string, base: ContainerBase, scratch: string): Promise<Changes> {
     const lower = new LowerView(await this.#layers.view(chainOf(base)));
-    return treeChanges(readTar(this.#pack(context, container, scratch, true), { headersOnly: true }), lower);
+    const headers = readTar(this.#pack(context, container, scratch, true), { headersOnly: true });
+    return treeChanges(headers, lower, this.#layers.ids);
   }
 
   #pack(context: Context, container: string, scratch: string, headersOnly: boolean): AsyncIterable<Uint8Array> {

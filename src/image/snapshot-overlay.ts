@@ -148,7 +148,7 @@ export class OverlaySnapshotter implements Snapshotter {
     const host = base.kind === 'host';
     const lower = new LowerView(host ? [{ files: '/', opaque: new Set() }] : await this.#layers.view(base.chain));
     const headers = readTar(this.#pack(context, container, scratch, true), { headersOnly: true });
-    return overlayChanges(headers, lower, { splitTop: host && this.#userxattr });
+    return overlayChanges(headers, lower, { splitTop: host && this.#userxattr, ids: this.#layers.ids });
   }
 
   #pack(context: Context, container: string, scratch: string, headersOnly: boolean): AsyncIterable<Uint8Array> {
