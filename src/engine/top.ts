@@ -2,11 +2,10 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Context } from '../ground/context.ts';
 import { KeelsonError, messageOf } from '../ground/errors.ts';
-import { cgroupPids } from './cgroup-pids.ts';
+import { containerPids } from './container-pids.ts';
 import type { Parts } from './parts.ts';
 import { processFacts } from './process-table.ts';
 import { columnsFor, hostNow } from './ps-columns.ts';
-import { cgroupOf } from './run-plan.ts';
 import { invalid } from './validate.ts';
 import { running } from './with-container.ts';
 
@@ -26,10 +25,7 @@ export async function top(
   psArgs: readonly string[] = [],
 ): Promise<ProcessTable> {
   const record = await running(parts, context, reference);
-  const cgroup = cgroupOf(parts.facts, record.id);
-  if (cgroup === undefined)
-    throw new KeelsonError('unsupported', `container ${record.name} has no control group that tells its processes`);
-  const pids = await cgroupPids(cgroup);
+  const pids = await containerPids(parts.facts, record);
   const columns = columnsFor(psArgs);
   if (columns === undefined) return hostPs(context, psArgs, new Set(pids));
   const host = hostNow();
