@@ -1,5 +1,9 @@
 // No imports here: they would all be resolved before compiled code can come from the cache, and an import of a module of Node's asks it for
 // everything it exports, node:fs for its promises among others.
+if (Number.parseInt(process.versions.node, 10) < 24) {
+  console.error(`keelson: Node 24 or later is needed; this is ${process.version} (${process.execPath})`);
+  process.exit(1);
+}
 const { mkdirSync, statSync } = process.getBuiltinModule('node:fs');
 const { enableCompileCache } = process.getBuiltinModule('node:module');
 
