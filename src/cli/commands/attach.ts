@@ -37,6 +37,6 @@ export const command: Command = define({
     });
     if (end !== 'detached') return end.exitCode;
     cli.stderr.line('read escape sequence');
-    return 0;
+    return 1;
   },
 });

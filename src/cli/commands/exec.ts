@@ -50,7 +50,7 @@ export const command: Command = define({
       const end = await runSession(cli, attachment, { stdin, tty, detachKeys: flags['detach-keys'] });
       if (end !== 'detached') return end.exitCode;
       cli.stderr.line('read escape sequence');
-      return 0;
+      return 1;
     } catch (error) {
       if (!isKeelsonError(error, 'command-not-found') && !isKeelsonError(error, 'command-not-executable')) throw error;
       printError(cli, error);
