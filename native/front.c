@@ -325,6 +325,15 @@ static unsigned preserved(const struct front *f)
 	return count < 1 << 16 ? count : 1 << 16;
 }
 
+/* An argument like /dev/fd/63: the planner will have it read. */
+static bool names_descriptor(const struct front *f)
+{
+	for (int i = 1; i < f->argc; i++)
+		if (strstr(f->argv[i], "/dev/fd/") || strstr(f->argv[i], "/proc/self/fd/"))
+			return true;
+	return false;
+}
+
 int front_main(int argc, char **argv)
 {
 	struct front f = {.argc = argc, .argv = argv, .fd = -1};
@@ -333,7 +342,8 @@ int front_main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (!take_over(&f)) {
 		char number[16];
-		close_range(3 + preserved(&f), ~0U, 0);
+		if (!names_descriptor(&f))
+			close_range(3 + preserved(&f), ~0U, 0);
 		if (planner_home(f.home, sizeof f.home))
 			return complain(&f, "keelson-oci: can't tell where it is installed (is /proc mounted?)");
 		if ((code = call(&f)) >= 0)

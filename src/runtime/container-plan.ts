@@ -114,6 +114,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
       linux: spec.linux,
       nul,
       dev: mounted.dev,
+      sealDev: mounted.sealDev === true,
       terminal: tty,
       userNamespace,
       ...(input.process.createCwd && { cwd: input.process.cwd }),

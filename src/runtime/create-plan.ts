@@ -138,6 +138,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       nul,
       dev: mounted.dev,
       devInRoot: !mounted.bindDev,
+      sealDev: mounted.sealDev === true,
       terminal: tty,
       userNamespace,
       ...(input.process.createCwd && { cwd: input.process.cwd }),

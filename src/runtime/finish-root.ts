@@ -1,9 +1,10 @@
 /** Everything in the new root but the mounts: devices, terminal, hidden and protected paths. */
-import { O_NOCTTY, O_PATH, O_RDWR, openFlags } from '../kernel/constants.ts';
+import { MOUNT_ATTR_RDONLY, O_NOCTTY, O_PATH, O_RDWR, openFlags } from '../kernel/constants.ts';
 import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Linux } from '../spec/runtime.ts';
 import { defaultDevices, makeDevices, ttyDevice } from './devices.ts';
+import { setAttributes } from './filesystem.ts';
 import { ensureDirectory, noLinks, openIn } from './in-root.ts';
 import { maskPaths, protectPaths } from './mounts.ts';
 import { mountConsole, openTerminal } from './stdio.ts';
@@ -15,6 +16,7 @@ export interface RootFinish {
   readonly dev: Reg | undefined;
   /** Make nodes in the /dev of the root itself when none is mounted. */
   readonly devInRoot?: boolean;
+  readonly sealDev?: boolean;
   readonly terminal: boolean;
   readonly userNamespace: boolean;
   /** A directory to make. */
@@ -41,6 +43,10 @@ export function finishRoot(b: PlanBuilder, root: Reg, p: RootFinish): { master: 
     b.sys('close', [ensureDirectory(b, root, p.cwd)]);
   }
   if (dev && dev !== p.dev) b.sys('close', [dev]);
+  if (p.sealDev && p.dev) {
+    b.group('devices').doing('making /dev read-only');
+    setAttributes(b, p.dev, { set: MOUNT_ATTR_RDONLY });
+  }
   protectPaths(b, root, p.linux?.readonlyPaths ?? []);
   maskPaths(b, root, p.nul, p.linux?.maskedPaths ?? []);
   return terminal;

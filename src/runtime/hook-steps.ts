@@ -1,9 +1,21 @@
 /** Running the hooks of a config (runtime-spec, config.md#posix-platform-hooks): each is given the container's state on standard input. */
-import { AT_FDCWD, CLOSE_RANGE_CLOEXEC, O_CLOEXEC, O_RDWR, SIGKILL } from '../kernel/constants.ts';
+import { CLOSE_RANGE_CLOEXEC, SIGKILL } from '../kernel/constants.ts';
+import type { PlanMessage } from '../kernel/plan-answers.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Hook, Hooks } from '../spec/runtime.ts';
 import { pipe } from './stdio.ts';
 import { resetSignals } from './signal-steps.ts';
+
+/** The tag of the report that carries what a hook that failed has printed. */
+export const hookOutputTag = 20;
+
+/** What it was, for an error. */
+export function hookOutput({ registers, blobs }: PlanMessage): string {
+  const size = Math.max(0, Number(registers[0] ?? 0n));
+  return Buffer.from(blobs[0] ?? [])
+    .toString('utf8', 0, size)
+    .trim();
+}
 
 /** One after the other; the first that fails fails the plan. `state` is the JSON of `state`; `environment` is for hooks that name none. */
 export function runHooks(
@@ -20,12 +32,12 @@ function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, enviro
   const doing = `error running ${what}: ${hook.path}`;
   b.group('hooks').doing(doing);
   const input = pipe(b, 'hook_stdin');
+  const output = b.sys('memfd_create', ['hook', 1]);
   const child = b.clone({ flags: 0n, name: 'hook' }, () => {
     resetSignals(b);
-    const nul = b.sys('openat', [AT_FDCWD, '/dev/null', O_RDWR | O_CLOEXEC]);
     b.sys('dup3', [input.read, 0, 0]);
-    b.sys('dup3', [nul, 1, 0]);
-    b.sys('dup3', [nul, 2, 0]);
+    b.sys('dup3', [output, 1, 0]);
+    b.sys('dup3', [output, 2, 0]);
     b.sys('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC]);
     b.sys('execve', [
       hook.path,
@@ -54,7 +66,12 @@ function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, enviro
   b.sys('wait4', [child.pid, status, 0, 0]);
   b.await(child.report);
   b.branch(b.peek(status, 4, 'status'), '==', 0, done);
+  const text = b.blob(1024, 'output');
+  const size = b.sys('pread64', [output, text, 1024, 0], { on: { any: 'continue' } });
+  // Nobody listens when the container was started long after it was created.
+  b.report(hookOutputTag, [size], [text]);
   b.fail('ECHILD', `${doing}: exit status is not 0`);
   b.place(done);
+  b.sys('close', [output]);
   if (child.pidfd) b.sys('close', [child.pidfd]);
 }

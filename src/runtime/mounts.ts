@@ -44,6 +44,8 @@ export interface Mounted {
   devpts?: Reg;
   /** /dev is another directory, mounted there: nothing is made in it. */
   bindDev?: boolean;
+  /** /dev is to be read-only in the end. */
+  sealDev?: boolean;
 }
 
 /** `beforeCgroup` comes before the first mount that shows control groups, or after the last one. */
@@ -123,7 +125,10 @@ function mountFilesystem(
     ['proc', 'sysfs', 'devpts', 'mqueue', 'cgroup', 'cgroup2'].includes(type) ||
     /^\/(proc|sys|dev)$/.test(mount.destination);
   const target = ensureDirectory(b, root, mount.destination, { resolve: special ? noLinks : followInRoot });
-  const fd = makeTree(b, mount, options, facts);
+  // /dev is made read-only when its nodes are in it.
+  const isDev = mount.destination === '/dev' && (options.set & MOUNT_ATTR_RDONLY) !== 0;
+  const fd = makeTree(b, mount, isDev ? { ...options, set: options.set & ~MOUNT_ATTR_RDONLY } : options, facts);
+  if (isDev) mounted.sealDev = true;
   if (type === 'tmpfs' && !options.data.some((word) => word.startsWith('mode='))) likeBelow(b, target, fd);
   attach(b, fd, target);
   if (options.propagation !== undefined) setPropagation(b, fd, options.propagation);

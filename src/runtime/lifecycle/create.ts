@@ -1,7 +1,7 @@
 /** `create` and the first half of `run`: from a bundle to a process that waits at its gate or runs already. */
 import { renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fromSystemError } from '../../ground/errors.ts';
+import { fromSystemError, isKeelsonError, KeelsonError } from '../../ground/errors.ts';
 import { cgroupDriver, cgroupPath, readText } from '../../kernel/cgroup.ts';
 import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
@@ -10,6 +10,7 @@ import type { LinuxNamespace, Spec } from '../../spec/runtime.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
+import { hookOutput, hookOutputTag } from '../hook-steps.ts';
 import { hostInput, processInput } from '../host-input.ts';
 import { namespaceFile } from '../namespaces.ts';
 import type { Bundle } from './load-bundle.ts';
@@ -54,10 +55,13 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
   }
   let state = stateOf(options, placed?.cgroup, host.facts);
   let child: { pid: number; pidfd: number } | undefined;
+  let printed = '';
   try {
     writeFileSync(files.config, options.bundle.text, { mode: 0o600 });
     const result = await host.runner.run(planned.plan, {
-      onReport({ tag, registers }) {
+      onReport(message) {
+        const { tag, registers } = message;
+        if (tag === hookOutputTag) printed = hookOutput(message);
         if (tag !== createTags.started) return;
         child = { pid: Number(registers[0]), pidfd: Number(registers[1]) };
         state = withPid(state, child.pid);
@@ -77,7 +81,7 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
     };
   } catch (error) {
     await discard(host, { state, files }, { child });
-    throw error;
+    throw printed === '' || !isKeelsonError(error) ? error : withOutput(error, printed);
   }
 }
 
@@ -107,6 +111,13 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...(options.noPivot && { bareMounts: bareMounts(bundle.rootfs) }),
     ...sharedParent(bundle),
   });
+}
+
+function withOutput(error: KeelsonError, printed: string): KeelsonError {
+  const { code, details, message } = error;
+  // The words of a plan that gave up end with its errno, which says nothing here.
+  const text = message.replace(/: fail: E[A-Z0-9]+ \([^)]*\)$/, '');
+  return new KeelsonError(code, `${text}, output: ${printed}`, { cause: error, details });
 }
 
 interface Placed {

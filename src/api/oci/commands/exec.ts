@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
-import { fromSystemError, KeelsonError } from '../../../ground/errors.ts';
+import { KeelsonError } from '../../../ground/errors.ts';
 import { execProcess } from '../../../runtime/lifecycle/exec.ts';
 import { specOf } from '../../../runtime/lifecycle/start.ts';
 import { validateProcess } from '../../../spec/config.ts';
 import type { Process, Spec, User } from '../../../spec/runtime.ts';
 import { parseExact } from '../../../spec/shape.ts';
 import type { Flags, Parsed } from '../flags.ts';
+import { readInput } from '../read-input.ts';
 import type { Command, Session } from '../session.ts';
 import { checkConsole } from './create.ts';
 import { exitCode } from './run.ts';
@@ -41,7 +41,7 @@ export const exec: Command = {
       throw new KeelsonError('invalid-argument', 'exec needs at least 1 argument: the ID of a container');
     const found = host.store.find(id);
     const spec = specOf(found);
-    const process = processOf(session, spec, args, command);
+    const process = await processOf(session, spec, args, command);
     const detach = args.bool('detach');
     const consoleSocket = args.text('console-socket');
     checkConsole(process.terminal === true, consoleSocket, detach);
@@ -62,15 +62,10 @@ export const exec: Command = {
   },
 };
 
-function processOf({ path }: Session, spec: Spec, args: Parsed, command: readonly string[]): Process {
+async function processOf(session: Session, spec: Spec, args: Parsed, command: readonly string[]): Promise<Process> {
   const file = args.text('process');
   if (file !== undefined) {
-    let text: string;
-    try {
-      text = readFileSync(path(file), 'utf8');
-    } catch (error) {
-      throw fromSystemError(error, `reading ${file}`);
-    }
+    const text = await readInput(session, file);
     const process = validateProcess(parseExact(text, file));
     if (!process.args?.length) throw new KeelsonError('invalid-argument', 'process args cannot be empty');
     return args.bool('tty') ? { ...process, terminal: true } : process;

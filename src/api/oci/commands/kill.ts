@@ -19,6 +19,7 @@ export const kill: Command = {
     const status = statusOf(found.state, found.files);
     const orphans = status === 'stopped' ? groupPids(found.state) : [];
     if (!isAlive(found.state) && orphans.length === 0) {
+      if (args.bool('all')) return 0;
       throw new KeelsonError('conflict', 'container not running');
     }
     if (orphans.length > 0) {

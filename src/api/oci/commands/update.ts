@@ -1,12 +1,11 @@
-import { readFileSync } from 'node:fs';
-import { fromSystemError, KeelsonError } from '../../../ground/errors.ts';
-import { PlanBuilder } from '../../../kernel/plan-builder.ts';
+import { KeelsonError } from '../../../ground/errors.ts';
 import { updateContainer } from '../../../runtime/lifecycle/update.ts';
 import { validateResources } from '../../../spec/config.ts';
 import type { LinuxResources } from '../../../spec/runtime.ts';
 import { parseExact } from '../../../spec/shape.ts';
 import type { Parsed } from '../flags.ts';
-import type { Command, Session } from '../session.ts';
+import { readInput } from '../read-input.ts';
+import type { Command } from '../session.ts';
 import { containerId } from './create.ts';
 
 const units: Readonly<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
@@ -33,18 +32,12 @@ export const update: Command = {
     ),
   },
   async run(session, args) {
-    const { host, path } = session;
+    const { host } = session;
     const found = host.store.find(containerId(args));
     const file = args.text('resources');
     let resources: LinuxResources;
     if (file !== undefined) {
-      let json: string;
-      try {
-        json = file === '-' ? await readStandardInput(session) : readFileSync(path(file), 'utf8');
-      } catch (error) {
-        throw fromSystemError(error, `reading ${file}`);
-      }
-      resources = validateResources(parseExact(json, file));
+      resources = validateResources(parseExact(await readInput(session, file), file));
     } else resources = fromFlags(args);
     updateContainer(host, found, resources);
     return 0;
@@ -78,26 +71,4 @@ function fromFlags(args: Parsed): LinuxResources {
     ...(number('pids-limit') !== undefined && { pids: { limit: number('pids-limit') } }),
     ...(number('blkio-weight') !== undefined && { blockIO: { weight: number('blkio-weight') } }),
   });
-}
-
-/** The caller's: read by itself, a piece at a time. */
-async function readStandardInput({ host }: Session): Promise<string> {
-  const size = 1 << 16;
-  const parts: Buffer[] = [];
-  for (let count = -1; count !== 0; ) {
-    const b = new PlanBuilder(host.facts.arch);
-    const buffer = b.doing('reading standard input').blob(size);
-    const got = b.sys('read', [0, buffer, size]);
-    b.report(1, [], [buffer]);
-    let bytes = Buffer.alloc(0);
-    const { registers } = await host.runner.run(b.build(), {
-      onReport: ({ blobs }) => {
-        bytes = Buffer.from(blobs[0] ?? []);
-      },
-    });
-    count = Number(registers[got.reg]);
-    parts.push(bytes.subarray(0, count));
-    if (parts.length > 256) throw new KeelsonError('invalid-argument', 'standard input is larger than 16 MiB');
-  }
-  return Buffer.concat(parts).toString('utf8');
 }
