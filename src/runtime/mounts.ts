@@ -124,12 +124,17 @@ function mountFilesystem(
   const special =
     ['proc', 'sysfs', 'devpts', 'mqueue', 'cgroup', 'cgroup2'].includes(type) ||
     /^\/(proc|sys|dev)$/.test(mount.destination);
+  const inherits = type === 'tmpfs' && !options.data.some((word) => word.startsWith('mode='));
+  const below = inherits ? openIn(b, root, mount.destination, { flags: O_PATH, on: { any: 'continue' } }) : undefined;
   const target = ensureDirectory(b, root, mount.destination, { resolve: special ? noLinks : followInRoot });
-  // /dev is made read-only when its nodes are in it.
-  const isDev = mount.destination === '/dev' && (options.set & MOUNT_ATTR_RDONLY) !== 0;
-  const fd = makeTree(b, mount, isDev ? { ...options, set: options.set & ~MOUNT_ATTR_RDONLY } : options, facts);
+  // /dev is made read-only when its nodes are in it, a tmpfs when it has the mode of what it hides.
+  const readOnly = (options.set & MOUNT_ATTR_RDONLY) !== 0;
+  const isDev = readOnly && mount.destination === '/dev';
+  const later = isDev || (readOnly && below !== undefined);
+  const fd = makeTree(b, mount, later ? { ...options, set: options.set & ~MOUNT_ATTR_RDONLY } : options, facts);
   if (isDev) mounted.sealDev = true;
-  if (type === 'tmpfs' && !options.data.some((word) => word.startsWith('mode='))) likeBelow(b, target, fd);
+  if (below) likeBelow(b, below, fd);
+  if (later && !isDev) setAttributes(b, fd, { set: MOUNT_ATTR_RDONLY });
   attach(b, fd, target);
   if (options.propagation !== undefined) setPropagation(b, fd, options.propagation);
   b.sys('close', [target]);
@@ -143,12 +148,16 @@ function mountFilesystem(
   else b.sys('close', [fd]);
 }
 
-/** A tmpfs for which no mode was asked has that of the directory it hides. */
+/** A tmpfs for which no mode was asked has that of the directory it hides, if there was one. */
 function likeBelow(b: PlanBuilder, below: Reg, fd: Reg): void {
+  const none = b.label();
+  b.branch(below, '<', 0, none);
   const stat = b.blob(144, 'struct stat');
   b.sys('fstat', [below, stat]);
   const mode = b.peek({ ...stat, offset: b.arch === 'x86_64' ? 24 : 16 }, 4, 'mode');
   b.sys('fchmodat', [fd, '.', mode]);
+  b.sys('close', [below]);
+  b.place(none);
 }
 
 function makeTree(b: PlanBuilder, mount: Mount, options: MountOptions, facts: MountFacts): Reg {
