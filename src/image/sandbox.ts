@@ -20,9 +20,10 @@ import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import { cloneTree, setAttributes } from '../runtime/filesystem.ts';
 import { openHost, openIn } from '../runtime/in-root.ts';
 import { mountRoot, type RootSource } from '../runtime/rootfs.ts';
-import { capset, noNewPrivileges } from '../runtime/security.ts';
+import { capset, installSeccomp, noNewPrivileges } from '../runtime/security.ts';
 import { socketPair } from '../runtime/stdio.ts';
 import { type IdMapper, mapIds } from '../runtime/userns-steps.ts';
+import { sandboxFilter } from './sandbox-filter.ts';
 import type { LinuxIdMapping } from '../spec/runtime.ts';
 
 /** A user namespace of the sandbox's own, for who is not the machine's root. */
@@ -63,9 +64,9 @@ export const readingCapabilities: readonly string[] = ['DAC_READ_SEARCH'];
 export const markReadingCapabilities: readonly string[] = ['DAC_READ_SEARCH', 'SYS_ADMIN'];
 
 /**
- * Runs `body` in a process of its own that is confined to a place, without devices, setuid or execution, with few capabilities and no way to
- * gain more. Where mount namespaces can't be had it is in a chroot only, and where that can't be had it relies on the operation's own
- * resolution beneath its directory. `body` gets that directory, opened from inside (O_PATH).
+ * Runs `body` in a process of its own that is confined to a place: without devices, setuid or execution, with few capabilities and system
+ * calls (sandbox-filter.ts), and no way to gain more. Where mount namespaces can't be had it is in a chroot only, and where that can't be
+ * had it relies on the operation's own resolution beneath its directory. `body` gets that directory, opened from inside (O_PATH).
  */
 export function sandboxed(b: PlanBuilder, options: SandboxOptions, body: (directory: Reg) => void): void {
   const { ids, place } = options;
@@ -83,6 +84,8 @@ export function sandboxed(b: PlanBuilder, options: SandboxOptions, body: (direct
     const sets = ids ? kept : kept.filter((c) => effective.includes(c));
     b.doing('dropping capabilities');
     capset(b, sets, sets, []);
+    const filter = sandboxFilter();
+    if (filter) installSeccomp(b, filter.filter, filter.flags);
     body(directory);
   });
 }
