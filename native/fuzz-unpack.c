@@ -30,7 +30,7 @@ static void must(bool holds, const char *what)
 	}
 }
 
-/* Everything read-only but `kept` (libFuzzer's corpus) and a new tmpfs on /tmp. */
+/* Everything read-only but `kept` (libFuzzer's corpus) and a new tmpfs on /mnt. */
 static void isolate(char *kept)
 {
 	struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -40,7 +40,7 @@ static void isolate(char *kept)
 	must(corpus >= 0, kept);
 	must(syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof read_only) == 0, "mount_setattr");
 	must(syscall(SYS_move_mount, corpus, "", AT_FDCWD, kept, MOVE_MOUNT_F_EMPTY_PATH) == 0, "move_mount");
-	must(mount("tmpfs", "/tmp", "tmpfs", 0, "size=64m,nr_inodes=20k") == 0, "mount tmpfs");
+	must(mount("tmpfs", "/mnt", "tmpfs", 0, "size=64m,nr_inodes=20k") == 0, "mount tmpfs");
 }
 
 static int directory(const char *path)
@@ -71,8 +71,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	cleaner = memfd_create("cleaner", MFD_CLOEXEC);
 	must(write(cleaner, block + 1, 512) == 512, "cleaner");
 	archive = memfd_create("archive", MFD_CLOEXEC);
-	root = directory("/tmp/root");
-	outside = directory("/tmp/outside");
+	root = directory("/mnt/root");
+	outside = directory("/mnt/outside");
 	strcpy(secret, "what must not change");
 	int fd = openat(outside, "secret", O_WRONLY | O_CREAT, 0600);
 	must(write(fd, secret, sizeof secret) == sizeof secret, "secret");
