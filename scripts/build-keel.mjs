@@ -58,7 +58,17 @@ function build(asan) {
         '-fdata-sections',
       ];
   const next = `${out}.${process.pid}`;
-  const args = ['-std=c11', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-Wno-format-truncation', ...flags, '-I', native];
+  const args = [
+    '-std=c11',
+    '-D_GNU_SOURCE',
+    '-Wall',
+    '-Wextra',
+    '-Werror',
+    '-Wno-format-truncation',
+    ...flags,
+    '-I',
+    native,
+  ];
   const result = spawnSync(cc, [...args, ...sources.map((f) => join(native, f)), '-o', next], { stdio: 'inherit' });
   if (result.error)
     console.error(`build-keel: ${cc}: ${result.error.message} (a C compiler is needed: apt-get install gcc libc6-dev)`);
