@@ -28,7 +28,7 @@ import { NetworkModes } from './network-access.ts';
 import { pause, unpause } from './pause.ts';
 import { containerPaths, exitsFolder, type Parts } from './parts.ts';
 import { prune, type Pruned } from './prune.ts';
-import { reconcile } from './reconcile.ts';
+import { reconcile, reconcileContainers } from './reconcile.ts';
 import { Records } from './record.ts';
 import { remove, rename } from './remove.ts';
 import { exited, restartWhenDue } from './restart-when-due.ts';
@@ -59,6 +59,7 @@ export class Engine implements t.EngineApi {
   readonly volumes: Volumes;
   readonly #parts: Parts;
   readonly #background: Background;
+  #looked: Promise<unknown> | undefined;
 
   private constructor(parts: Parts, images: Images, background: Background) {
     this.#parts = parts;
@@ -97,6 +98,7 @@ export class Engine implements t.EngineApi {
   }
 
   async create(context: Context, config: t.ContainerConfig): Promise<{ id: string; warnings: readonly string[] }> {
+    await this.#firstLook(context);
     return context.span('create', async () => create(this.#parts, context, config));
   }
 
@@ -241,6 +243,12 @@ export class Engine implements t.EngineApi {
   async reconcile(context: Context): Promise<void> {
     const [first] = await context.span('reconcile', async () => reconcile(this.#parts, context));
     if (first !== undefined) throw first;
+  }
+
+  /** Once: what is left of processes that died, so that names and addresses are free. What can't be put in order must not keep anybody from working. */
+  async #firstLook(context: Context): Promise<void> {
+    this.#looked ??= reconcileContainers(this.#parts, context);
+    await this.#looked.catch(() => {});
   }
 
   /** Ends what this process has started for itself. Containers live on. */

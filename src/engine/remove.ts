@@ -22,8 +22,8 @@ export async function remove(
       await removeLocked(parts, context, record, { volumes: options.volumes === true });
       return undefined;
     }).catch((error: unknown) => {
-      // Started with --rm, it may go by itself as soon as it is dead.
-      if (attempt > 0 && error instanceof KeelsonError && error.code === 'not-found') return undefined;
+      // It was there: somebody else, or itself with --rm, was faster, or a removal that was cut off has been finished.
+      if (error instanceof KeelsonError && error.code === 'not-found') return undefined;
       throw error;
     });
     if (live === undefined) return;

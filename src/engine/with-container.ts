@@ -3,7 +3,8 @@ import { KeelsonError } from '../ground/errors.ts';
 import { hasExitRecord, keeperAlive } from './exit-record.ts';
 import { containerPaths, leaseKey, type Parts } from './parts.ts';
 import { type ContainerRecord, noSuchContainer } from './record.ts';
-import { settle, settleLocked } from './settle.ts';
+import { recoverLocked } from './recover.ts';
+import { settle } from './settle.ts';
 
 /** Runs `work` with the container's lease held and its record as it is now, exits recorded. `doing`: "renaming". */
 export async function withContainer<T>(
@@ -16,7 +17,7 @@ export async function withContainer<T>(
   const { id, name } = parts.records.find(reference);
   using _ = await parts.leases.acquire(context, leaseKey(id), `${doing} ${name}`);
   const found = parts.records.get(id);
-  const record = found && (await settleLocked(parts, context, found));
+  const record = found && (await recoverLocked(parts, found));
   if (record === undefined) throw noSuchContainer(reference);
   return await work(record); // not the promise: the lease is held until it has settled
 }
@@ -24,6 +25,8 @@ export async function withContainer<T>(
 /** The record as it is now, without taking the lease unless an exit is to be recorded. */
 export async function current(parts: Parts, context: Context, reference: string): Promise<ContainerRecord> {
   const record = parts.records.find(reference);
+  const interrupted = record.phase !== '' && parts.leases.holder(leaseKey(record.id)) === undefined;
+  if (interrupted) return withContainer(parts, context, record.id, 'looking at', (found) => found);
   if (!isStale(parts, record)) return record;
   const settled = await settle(parts, context, record.id);
   if (settled === undefined) throw noSuchContainer(reference);

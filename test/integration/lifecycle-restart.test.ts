@@ -6,7 +6,7 @@ import type { Container } from '../../src/engine/types.ts';
 import { type OpenEngine, openEngine } from '../support/open-engine.ts';
 
 /** Waits until the container is as wanted, without touching it by a command that would help it along. */
-async function until(e: OpenEngine, id: string, wanted: (c: Container) => boolean, ms = 20_000): Promise<Container> {
+async function until(e: OpenEngine, id: string, wanted: (c: Container) => boolean, ms = 90_000): Promise<Container> {
   for (const deadline = Date.now() + ms; ; await sleep(20)) {
     const container = await e.inspect(id);
     if (wanted(container)) return container;
