@@ -195,8 +195,8 @@ int unpack_mark_opaque(struct unpack *u, int parent, const char *name, const cha
 		int error = fd < 0 || fsetxattr(fd, key, "y", 1, 0) < 0 ? errno : 0;
 		if (fd >= 0)
 			close(fd);
-		if (error != EPERM || u->flags & KEEL_UNPACK_USERXATTR)
-			return error ? unpack_fail(u, error, "marking the directory as opaque") : 0;
+		if (error && (error != EPERM || u->flags & KEEL_UNPACK_USERXATTR))
+			return unpack_fail(u, error, "marking the directory as opaque");
 	}
 	char *grown = u->opaque_size + length > MAX_NOTES ? NULL : realloc(u->opaque, u->opaque_size + length);
 	if (!grown)

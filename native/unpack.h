@@ -32,8 +32,8 @@ enum keel_unpack_flags {
  * Returns the bytes of the stream consumed, or -errno with `error` filled in (EBADMSG: the archive is at fault).
  *
  * The answer: records that end with a NUL. "i<path>": directory that no entry told of, made 0755 and owned by the caller.
- * "o<path>": directory that should be marked opaque and could not be for want of privilege; the empty path is the root, for
- * which no mark exists. Last "s<entries> <bytes of files> <devices left out> <extended attributes left out>".
+ * "o<path>": directory that is opaque, whether it could be marked or the privilege for trusted.* was wanting; the empty path is the root,
+ * for which no mark exists. Last "s<entries> <bytes of files> <devices left out> <extended attributes left out>".
  */
 int64_t keel_unpack(int from, int root, uint32_t flags, struct keel_error *error);
 

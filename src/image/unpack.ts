@@ -42,7 +42,7 @@ export interface Unpacked {
   readonly xattrsSkipped: number;
   /** Directories that no entry told of, made with mode 0755. */
   readonly implied: readonly Buffer[];
-  /** Directories that are to be marked as opaque; the empty path is the root. */
+  /** Opaque directories, marked already with `overlay-userxattr` only; the empty path is the root. */
   readonly opaque: readonly Buffer[];
 }
 

@@ -47,9 +47,9 @@ else {
             overlay: null,
             // Whiteouts are files to this driver, which hold their names here.
             sizes: [8, name === 'native' ? 22 : 3],
-            root: ['d/', 'd/new', 'd/y', 'etc/', 'etc/hosts', 'ro/', 'ro/f', 'tmp/'],
+            root: ['d/', 'd/new', 'd/x', 'd/y', 'etc/', 'etc/hosts', 'ro/', 'ro/f', 'tmp/'],
             owners: [0],
-            changes: ['modified /d', 'added /d/new', 'deleted /u'],
+            changes: ['modified /d', 'added /d/new', 'added /d/x', 'deleted /u'],
             left: [],
           });
         } finally {
@@ -97,7 +97,7 @@ async function asUser(Driver: typeof OverlaySnapshotter | typeof NativeSnapshott
   const place = { kind: 'root', source, mountPoint: join(root, 'mnt'), lowerdirPlus: true } as const;
   const sandbox = { ids, scratch: join(root, 'scratch') };
   async function* written(): AsyncGenerator<Buffer> {
-    yield archive(...files('d/new', '.wh.u'), { path: 'etc/hosts', content: '' });
+    yield archive(...files('d/new', '.wh.u', 'd/x'), { path: 'etc/hosts', content: '' });
   }
   await unpackTar(keel, written(), { into: place, whiteouts: 'delete', privileges: 'lenient', ...sandbox }, context);
   const found: string[] = [];

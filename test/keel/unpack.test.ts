@@ -170,7 +170,7 @@ describe('unpacking', () => {
   test('marks for userxattr mounts are set at once', async () => {
     using yard = new Yard();
     const { opaque } = await yard.unpack(keel, archive(...files('d/.wh..wh..opq')), { whiteouts: 'overlay-userxattr' });
-    assert.deepEqual(opaque, []);
+    assert.deepEqual(opaque.map(String), ['d']);
     const value = execFileSync('getfattr', ['--only-values', '-n', 'user.overlay.opaque', 'd'], { cwd: yard.root });
     assert.equal(value.toString(), 'y');
   });
