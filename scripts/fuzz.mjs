@@ -1,7 +1,8 @@
 // Builds every native/fuzz-*.c with libFuzzer, ASan and UBSan, and runs each for a bounded time ($KEELSON_FUZZ_SECONDS each, or 20).
 // A harness is linked with all of keel but main.c. Seeds lie in test/fuzz/<name>/; what crashes is left in native/build/fuzz/<name>/.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSeeds } from './fuzz-seeds.mjs';
@@ -20,13 +21,15 @@ const keel = sources.filter((name) => !name.startsWith('fuzz') && name !== 'main
 
 function build(harness, out) {
   const flags = ['-g', '-O1', '-fsanitize=fuzzer,address,undefined', '-fno-sanitize-recover=all'];
-  const result = spawnSync(
-    cc,
-    ['-std=c11', '-D_GNU_SOURCE', '-DKEEL_FUZZ', ...flags, '-I', native, join(native, harness), ...keel, '-o', out],
-    { stdio: 'inherit' },
-  );
-  if (result.error) console.error(`fuzz: ${cc}: ${result.error.message} (Debian: clang, libclang-rt-14-dev)`);
-  return result.status === 0;
+  const args = ['-std=c11', '-D_GNU_SOURCE', '-DKEEL_FUZZ', ...flags, '-I', native, join(native, harness), ...keel];
+  return new Promise((resolve) => {
+    const child = spawn(cc, [...args, '-o', out], { stdio: 'inherit' });
+    child.on('error', (error) => {
+      console.error(`fuzz: ${cc}: ${error.message} (Debian: clang, libclang-rt-14-dev)`);
+      resolve(false);
+    });
+    child.on('exit', (code) => resolve(code === 0));
+  });
 }
 
 function fuzz(name, program, corpus) {
@@ -60,14 +63,23 @@ if (harnesses.length === 0) {
   console.error('fuzz: there is no native/fuzz-*.c');
   process.exit(1);
 }
-let ok = true;
-for (const harness of harnesses) {
+
+async function buildAndFuzz(harness) {
   const name = harness.slice('fuzz-'.length, -'.c'.length);
   const folder = join(native, 'build/fuzz');
   const corpus = join(folder, name);
   mkdirSync(corpus, { recursive: true });
   writeSeeds(name, corpus);
   const program = join(folder, `fuzz-${name}`);
-  ok = build(harness, program) && (await fuzz(name, program, corpus)) && ok;
+  return (await build(harness, program)) && fuzz(name, program, corpus);
 }
+
+let ok = true;
+const queue = [...harnesses];
+const worker = async () => {
+  for (let harness = queue.shift(); harness !== undefined; harness = queue.shift()) {
+    ok = (await buildAndFuzz(harness)) && ok;
+  }
+};
+await Promise.all(Array.from({ length: availableParallelism() }, worker));
 process.exit(ok ? 0 : 1);
