@@ -5,6 +5,7 @@ import { anyOf, checkFilters, matchesLabels, matchesName } from './filters.ts';
 import { parseExposed } from './merge-config.ts';
 import { publishedPorts } from './network-access.ts';
 import type { Parts } from './parts.ts';
+import { printable } from './names.ts';
 import type { ContainerRecord } from './record.ts';
 import { reconcile } from './reconcile.ts';
 import type { Container, ContainerState, Filters } from './types.ts';
@@ -55,9 +56,12 @@ export async function inspect(
 /** Checks the filters' words, and makes the test that a row must pass. */
 function recordFilter(parts: Parts, filters: Filters): (record: ContainerRecord) => boolean {
   const bad = (key: string, value: string): KeelsonError =>
-    new KeelsonError('invalid-argument', `invalid filter '${key}=[${value}]'`);
+    new KeelsonError('invalid-argument', `invalid filter '${key}=[${printable(value)}]'`);
   for (const value of filters['status'] ?? []) {
-    if (!(states as readonly string[]).includes(value)) throw bad('status', value);
+    if (!(states as readonly string[]).includes(value)) {
+      const why = `invalid value for state (${printable(value)}): must be one of ${states.join(', ')}`;
+      throw new KeelsonError('invalid-argument', `invalid filter 'status=${printable(value)}': ${why}`);
+    }
   }
   for (const value of filters['exited'] ?? []) if (!/^-?\d+$/.test(value)) throw bad('exited', value);
   const [before, since] = ['before', 'since'].map((key) =>
