@@ -15,7 +15,7 @@ import type {
 import { allHostDevices, hostDevices } from './host-devices.ts';
 import type { ResolvedMount } from './record.ts';
 import { deviceRules, linuxResources } from './spec-resources.ts';
-import type { ContainerConfig } from './types.ts';
+import type { ConsoleSize, ContainerConfig } from './types.ts';
 
 export interface SpecInput {
   readonly id: string;
@@ -70,6 +70,7 @@ export function containerSpec(input: SpecInput): Spec {
     ...(config.domainname && { domainname: config.domainname }),
     process: {
       terminal: config.tty === true,
+      ...(config.tty && config.consoleSize && { consoleSize: consoleSize(config.consoleSize) }),
       user: { uid: 0, gid: 0 },
       args: input.args,
       env: environment(config, input.id),
@@ -107,6 +108,11 @@ export function securityOption(config: ContainerConfig, key: string): string | u
     (o) => o === key || o.startsWith(`${key}=`) || o.startsWith(`${key}:`),
   );
   return option?.slice(key.length + 1);
+}
+
+/** A terminal's size as the runtime-spec has it. */
+export function consoleSize({ columns, rows }: ConsoleSize): { readonly width: number; readonly height: number } {
+  return { width: columns, height: rows };
 }
 
 function environment(config: ContainerConfig, id: string): readonly string[] {

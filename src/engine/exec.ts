@@ -15,6 +15,7 @@ import { startError } from '../runtime/start-error.ts';
 import { isAlive } from '../store/process-identity.ts';
 import { attachmentOf } from './attachment.ts';
 import { containerEvent } from './container-events.ts';
+import { consoleSize } from './container-spec.ts';
 import { hasExitRecord, readExitRecord } from './exit-record.ts';
 import { mergeEnv } from './merge-config.ts';
 import { containerPaths, type Parts } from './parts.ts';
@@ -77,6 +78,7 @@ function planOf(parts: Parts, record: ContainerRecord, config: ExecConfig, folde
   const own = {
     ...process,
     terminal: config.tty === true,
+    ...(config.tty && config.consoleSize && { consoleSize: consoleSize(config.consoleSize) }),
     args: config.command,
     env: mergeEnv([...(config.env ?? []), ...(config.tty ? ['TERM=xterm'] : [])], process.env ?? []),
     cwd: config.workingDir || process.cwd,

@@ -63,6 +63,11 @@ export interface Resources {
   readonly blkioWeight?: number;
 }
 
+export interface ConsoleSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 export interface DeviceSpec {
   readonly hostPath: string;
   readonly containerPath: string;
@@ -87,6 +92,8 @@ export interface ContainerConfig {
   readonly groupAdd?: readonly string[];
   readonly workingDir?: string;
   readonly tty?: boolean;
+  /** The terminal's size when the process starts; `resize` changes it. */
+  readonly consoleSize?: ConsoleSize;
   /** Keep standard input open (-i). */
   readonly openStdin?: boolean;
   /** Close it when the first attached client leaves. */
@@ -199,6 +206,7 @@ export interface ExecConfig {
   readonly user?: string;
   readonly workingDir?: string;
   readonly tty?: boolean;
+  readonly consoleSize?: ConsoleSize;
   readonly stdin?: boolean;
   readonly privileged?: boolean;
   readonly detach?: boolean;

@@ -46,14 +46,13 @@ test('ps: table, ids, formats, filters', async () => {
   assert.equal(await e.keelson('ps', '-as', '--format', '{{.Names}} {{.Size}}'), 'dead 0B\nidle 0B\nweb 0B');
 
   for (const [filter, message] of [
-    ['foo=bar', "invalid filter 'foo'"],
-    [
-      'status=foo',
-      "invalid filter 'status=foo': invalid value for state (foo): must be one of created, running, paused, restarting, removing, exited, dead",
-    ],
+    ['foo=bar', /^keelson: invalid filter 'foo'\n$/],
+    ['status=foo', /^keelson: invalid filter 'status=/],
+    ['exited=x', /^keelson: invalid filter 'exited=/],
   ] as const) {
     const { code, stderr } = await e.cli(['ps', '--filter', filter]);
-    assert.deepEqual([code, stderr], [1, `keelson: ${message}\n`]);
+    assert.equal(code, 1);
+    assert.match(stderr, message);
   }
   const bad = await e.cli(['ps', '--format', '{{.Foo}}']);
   assert.equal(

@@ -178,7 +178,7 @@ test('exec: exit codes, streams, input, terminal', async () => {
     await e.keelson('exec', '-e', 'X=1', '-w', '/tmp', '-u', '1000', 'box', 'sh', '-c', 'echo $X $PWD $(id -u)'),
     '1 /tmp 1000',
   );
-  const terminal = onTerminal(e, ['exec', '-it', 'box', 'tty']);
-  await terminal.until(/\/dev\/pts\/\d+/);
+  const terminal = onTerminal(e, ['exec', '-it', 'box', 'sh', '-c', 'tty; stty size'], { rows: 33, columns: 77 });
+  await terminal.until(/\/dev\/pts\/\d+\r\n33 77/);
   assert.equal(await terminal.exit, 0);
 });

@@ -76,7 +76,7 @@ export function hostConfig(container: Container): object {
     AutoRemove: config.autoRemove ?? false,
     VolumeDriver: '',
     VolumesFrom: listOrNil(config.volumesFrom),
-    ConsoleSize: [0, 0],
+    ConsoleSize: [config.consoleSize?.rows ?? 0, config.consoleSize?.columns ?? 0],
     CapAdd: listOrNil(config.capAdd),
     CapDrop: listOrNil(config.capDrop),
     CgroupnsMode: config.cgroupnsMode ?? '',

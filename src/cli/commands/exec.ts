@@ -7,7 +7,7 @@ import { defined } from '../options/container-config.ts';
 import { checkEnv, readEnvironment } from '../options/key-values.ts';
 import { parseDetachKeys } from '../session/detach-keys.ts';
 import { runSession } from '../session/session.ts';
-import { checkTerminal } from '../session/terminal.ts';
+import { checkTerminal, terminalSize } from '../session/terminal.ts';
 
 export const command: Command = define({
   usage: '[OPTIONS] CONTAINER COMMAND [ARG...]',
@@ -39,6 +39,7 @@ export const command: Command = define({
       user: flags.user || undefined,
       workingDir: flags.workdir || undefined,
       tty: tty || undefined,
+      consoleSize: tty && !detach ? terminalSize() : undefined,
       stdin: (stdin && !detach) || undefined,
       privileged: flags.privileged || undefined,
       detach: detach || undefined,

@@ -10,7 +10,7 @@ import { parseDetachKeys } from '../session/detach-keys.ts';
 import { runSession } from '../session/session.ts';
 import { forwardSignals } from '../session/signals.ts';
 import { untilRemoved } from '../session/until-removed.ts';
-import { checkTerminal } from '../session/terminal.ts';
+import { checkTerminal, terminalSize } from '../session/terminal.ts';
 
 export const command: Command = define({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
@@ -29,7 +29,9 @@ export const command: Command = define({
     if (!detach) checkTerminal(cli, { stdin: streams.stdin, tty });
     using cidFile = new CidFile(flags.cidfile);
     const engine = await cli.engine();
-    const id = await createContainer(cli, engine, config, { quiet: flags.quiet });
+    const size = tty && !detach ? terminalSize() : undefined;
+    const withSize = size ? { ...config, consoleSize: size } : config;
+    const id = await createContainer(cli, engine, withSize, { quiet: flags.quiet });
     cidFile.write(id);
     if (detach) {
       // As with docker the id is there to look at even when the container did not start.

@@ -50,7 +50,7 @@ export async function runSession(cli: Cli, attachment: Attachment, options: Sess
   if (options.tty) {
     const resize = (): void => {
       const size = terminalSize();
-      if (size && size.columns > 0) attachment.resize(size.columns, size.rows);
+      if (size) attachment.resize(size.columns, size.rows);
     };
     resize();
     process.on('SIGWINCH', resize);

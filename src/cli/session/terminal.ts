@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import type { ReadStream } from 'node:tty';
+import type { ConsoleSize } from '../../engine/types.ts';
 import type { Cli } from '../cli.ts';
 import { Exit } from '../failure.ts';
 import { isTerminal } from './is-terminal.ts';
@@ -10,12 +11,13 @@ export function inputIsTerminal(): boolean {
 }
 
 /** The size of the terminal behind standard output, error or input; undefined when there is none. */
-export function terminalSize(): { readonly columns: number; readonly rows: number } | undefined {
+export function terminalSize(): ConsoleSize | undefined {
   const fd = [1, 2, 0].find((candidate) => isTerminal(candidate));
   if (fd === undefined) return undefined;
   const { WriteStream } = process.getBuiltinModule('node:tty');
   const [columns, rows] = new WriteStream(fd).getWindowSize();
-  return { columns, rows };
+  // A terminal that doesn't know its own says 0.
+  return columns > 0 && rows > 0 ? { columns, rows } : undefined;
 }
 
 /** Columns to draw within; 80 where nobody knows. */
