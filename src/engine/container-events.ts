@@ -16,3 +16,14 @@ export function containerEvent(
     ...more,
   });
 }
+
+/** The bridge network takes the container in, or lets it go. */
+export function networkEvent(
+  parts: Pick<Parts, 'events'>,
+  record: Pick<ContainerRecord, 'id' | 'spec'>,
+  action: 'connect' | 'disconnect',
+): void {
+  const name = record.spec.config.network ?? 'bridge';
+  if (name.startsWith('container:')) return;
+  parts.events.emit('network', action, name, { container: record.id, name, type: name === 'none' ? 'null' : name });
+}

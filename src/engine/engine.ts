@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Context } from '../ground/context.ts';
 import type { Paths } from '../ground/paths.ts';
-import { Images, type ImagesOptions } from '../image/images.ts';
+import type { Images, ImagesOptions } from '../image/images.ts';
 import { LazySnapshotter } from './lazy-snapshotter.ts';
 import { hostFacts } from '../kernel/facts.ts';
 import { Keel } from '../kernel/keel.ts';
@@ -30,6 +30,7 @@ import { containerPaths, exitsFolder, type Parts } from './parts.ts';
 import { prune, type Pruned } from './prune.ts';
 import { reconcile, reconcileContainers } from './reconcile.ts';
 import { Records } from './record.ts';
+import { RecordedImages } from './recorded-images.ts';
 import { remove, rename } from './remove.ts';
 import { exited, restartWhenDue } from './restart-when-due.ts';
 import type { StartOptions } from './run.ts';
@@ -76,11 +77,14 @@ export class Engine implements t.EngineApi {
     const [facts, keel] = [hostFacts(), options.keel ?? Keel.spawn()];
     const ids = idMapOf(facts);
     const snapshotter = new LazySnapshotter({ keel, root: paths.root, ...(ids && { ids }) });
-    const images = new Images({
-      ...{ paths, db, leases, snapshotter },
-      users: (imageId) => records.usersOf(imageId),
-      ...(options.registries && { registries: options.registries }),
-    });
+    const images = new RecordedImages(
+      {
+        ...{ paths, db, leases, snapshotter },
+        users: (imageId) => records.usersOf(imageId),
+        ...(options.registries && { registries: options.registries }),
+      },
+      events,
+    );
     const network = new NetworkModes({
       bridge: new BridgeNetwork(db, options.network),
       ...{ keel, arch: facts.arch },

@@ -9,7 +9,7 @@ import type { ContainerPlan } from '../runtime/container-plan.ts';
 import { currentBoot, identityOf, isAlive, type ProcessIdentity, startTimeOf } from '../store/process-identity.ts';
 import { attachmentOf } from './attachment.ts';
 import { cleanUp } from './clean-up.ts';
-import { containerEvent } from './container-events.ts';
+import { containerEvent, networkEvent } from './container-events.ts';
 import { removeRunFiles } from './container-files.ts';
 import { resolveJoins } from './joins.ts';
 import { ensureBindSource } from './mounts.ts';
@@ -106,7 +106,9 @@ export class Run {
       },
       { control },
     );
-    return attach === undefined ? undefined : attachment;
+    if (attach === undefined) return undefined;
+    containerEvent(parts, record, 'attach');
+    return attachment;
   }
 
   async go(): Promise<void> {
@@ -125,6 +127,7 @@ export class Run {
         restartAt: 0,
         stoppedByUser: false,
       });
+      networkEvent(this.#parts, this.#record, 'connect');
       containerEvent(this.#parts, this.#record, 'start');
     });
   }

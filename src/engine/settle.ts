@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../ground/context.ts';
 import { cleanUp } from './clean-up.ts';
-import { containerEvent } from './container-events.ts';
+import { containerEvent, networkEvent } from './container-events.ts';
 import { removeRunFiles } from './container-files.ts';
 import { type ExitRecord, keeperAlive, readExitRecord } from './exit-record.ts';
 import { containerPaths, leaseKey, type Parts } from './parts.ts';
@@ -81,6 +81,7 @@ function recordExit(parts: Parts, record: ContainerRecord, exit: ExitRecord | un
       exitCode: String(exitCode),
       execDuration: String(Math.max(0, Math.floor(ranMs / 1000))),
     });
+    networkEvent(parts, record, 'disconnect');
   });
   return { ...record, ...change };
 }

@@ -117,5 +117,5 @@ test('whoever follows events while others work sees a whole life of each contain
   }
   stop.abort();
   await following;
-  for (const actions of seen.values()) assert.deepEqual(actions, ['create', 'start', 'die', 'destroy']);
+  for (const actions of seen.values()) assert.deepEqual(actions, ['create', 'attach', 'start', 'die', 'destroy']);
 });

@@ -61,6 +61,27 @@ describe('containers of images', () => {
     assert.deepEqual(await engine.list(context, { all: true }), []);
   });
 
+  test('events tell of images too, in the names that people write', async () => {
+    await using e = await openEngine();
+    const { engine, context } = e;
+    const since = Date.now();
+    await engine.images.pull(context, image('busybox'));
+    engine.images.tag(image('busybox'), 'box');
+    await engine.images.remove(context, 'box');
+    await engine.images.remove(context, image('busybox'));
+    const told: string[] = [];
+    for await (const { action, attributes } of engine.events(context, { since, until: Date.now() })) {
+      told.push(`${action} ${attributes['name'] ?? ''}`.trim());
+    }
+    assert.deepEqual(told, [
+      `pull ${image('busybox')}`,
+      'tag box:latest',
+      'untag box:latest',
+      `untag ${image('busybox')}`,
+      'delete',
+    ]);
+  });
+
   test('a volume of the image is filled from it, with owner and mode, and goes with the container', async () => {
     await using e = await openEngine();
     const { engine, context } = e;
