@@ -48,6 +48,8 @@ export async function create(
       throw error;
     }
   }
+  // A container that goes with its run is nobody's when the process that made it is killed before it started it.
+  if (spec.config.autoRemove) parts.leases.claim(leaseKey(id), 'about to start it');
   parts.db.immediate(() => {
     parts.records.update(id, { phase: '' });
     containerEvent(parts, record, 'create');

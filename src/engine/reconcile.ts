@@ -1,6 +1,7 @@
 import type { Context } from '../ground/context.ts';
 import { leaseKey, type Parts } from './parts.ts';
 import { recoverLocked } from './recover.ts';
+import { removeLocked } from './remove-locked.ts';
 import { restartWhenDue } from './restart-when-due.ts';
 import { isStale } from './with-container.ts';
 
@@ -32,6 +33,7 @@ export async function reconcileContainers(parts: Parts, context: Context): Promi
       errors.push(error);
     }
   };
+  for (const key of parts.leases.abandoned()) await attempt(async () => removeUnstarted(parts, context, key));
   for (const record of parts.records.unsettled()) {
     context.check('reconciling');
     if (record.phase !== '' || isStale(parts, record)) await attempt(async () => reconcileOne(parts, record.id));
@@ -49,4 +51,14 @@ async function reconcileOne(parts: Parts, id: string): Promise<void> {
   if (lease === undefined) return;
   const record = parts.records.get(id);
   if (record !== undefined) await recoverLocked(parts, record);
+}
+
+/** Its maker, which was to start it and to remove it, was killed in between. `key` is its lease's. */
+async function removeUnstarted(parts: Parts, context: Context, key: string): Promise<void> {
+  using lease = parts.leases.tryAcquire(key, 'reconciling');
+  if (lease === undefined) return;
+  const record = parts.records.get(key.slice(leaseKey('').length));
+  const unstarted = record?.state === 'created' && record.phase === '' && record.generation === 0;
+  if (unstarted) await removeLocked(parts, context, record, { volumes: true });
+  parts.leases.settle(key);
 }

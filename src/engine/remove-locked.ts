@@ -1,7 +1,7 @@
 import type { Context } from '../ground/context.ts';
 import { containerEvent } from './container-events.ts';
 import { removeData, removeRunFiles } from './container-files.ts';
-import { containerPaths, type Parts } from './parts.ts';
+import { containerPaths, leaseKey, type Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 
 /**
@@ -25,6 +25,7 @@ export async function removeLocked(
   parts.db.immediate(() => {
     parts.network.release(id);
     parts.records.delete(id);
+    parts.leases.unclaim(leaseKey(id));
     containerEvent(parts, record, 'destroy');
   });
   await parts.images.released(record.imageId);

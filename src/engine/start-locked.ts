@@ -1,7 +1,7 @@
 import type { Context } from '../ground/context.ts';
 import { publishError } from '../network/bridge-network.ts';
 import { startError } from '../runtime/start-error.ts';
-import type { Parts } from './parts.ts';
+import { leaseKey, type Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
 import { Run, type StartOptions } from './run.ts';
 import type { Attachment } from './types.ts';
@@ -16,6 +16,7 @@ export async function startLocked(
   const { id } = record;
   const generation = record.generation + 1;
   parts.records.update(id, { phase: 'starting', generation, pid: 0, pidStart: 0, keeper: 0, keeperStart: 0 });
+  parts.leases.unclaim(leaseKey(id));
   const run = new Run(parts, context, { ...record, generation });
   try {
     await context.span('prepare', async () => run.prepare());

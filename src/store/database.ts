@@ -24,6 +24,7 @@ const busyTimeoutMs = 10_000;
 export class Database implements Disposable {
   readonly path: string;
   readonly #db: DatabaseSync;
+  readonly #closing: (() => void)[] = [];
   readonly #statements = new Map<string, StatementSync>();
 
   private constructor(path: string, db: DatabaseSync) {
@@ -93,9 +94,19 @@ export class Database implements Disposable {
     return this.#db.isOpen;
   }
 
+  /** `work` is done while the database can still be written to. */
+  beforeClose(work: () => void): void {
+    this.#closing.push(work);
+  }
+
   close(): void {
-    this.#statements.clear();
-    if (this.#db.isOpen) this.#db.close();
+    if (!this.#db.isOpen) return;
+    try {
+      for (const work of this.#closing.splice(0)) work();
+    } finally {
+      this.#statements.clear();
+      this.#db.close();
+    }
   }
 
   [Symbol.dispose](): void {

@@ -23,6 +23,9 @@ interface LeaseRow {
   doing: string;
 }
 
+/** Begins the keys of claims. Keys are ASCII, so '~' sorts after every continuation. */
+const claimed = 'claim:';
+
 export interface Lease extends Disposable {
   readonly key: string;
   release(): void;
@@ -38,8 +41,45 @@ export class Leases {
   readonly #turns = new Map<string, Promise<void>>();
   readonly #token = randomBytes(8).toString('hex');
 
+  readonly #claims = new Set<string>();
+
   constructor(db: Database) {
     this.#db = db;
+    db.beforeClose(() => {
+      for (const key of this.#claims) this.unclaim(key);
+    });
+  }
+
+  /**
+   * Says that this process is about to deal with something, of which nothing may remain if it is killed before: nobody waits for
+   * a claim, but `abandoned` tells of it when the process dies without `unclaim` or closing the database.
+   */
+  claim(key: string, doing: string): void {
+    this.#insert(`${claimed}${key}`, doing);
+    this.#claims.add(key);
+  }
+
+  unclaim(key: string): void {
+    if (this.#claims.delete(key)) this.#dropClaim(key);
+  }
+
+  /** Claims whose process was killed; each stays until `settle` was called with it. */
+  abandoned(): readonly string[] {
+    const rows = this.#db.all<LeaseRow & { key: string }>(
+      'SELECT key, token, pid, start, boot, doing FROM leases WHERE key >= ? AND key < ?',
+      claimed,
+      `${claimed}~`,
+    );
+    return rows.filter((row) => !isAlive(row)).map((row) => row.key.slice(claimed.length));
+  }
+
+  /** What an abandoned claim was about has been dealt with. */
+  settle(key: string): void {
+    this.#dropClaim(key);
+  }
+
+  #dropClaim(key: string): void {
+    this.#db.run('DELETE FROM leases WHERE key = ?', `${claimed}${key}`);
   }
 
   /** Takes the lease, waiting for it as long as the context allows. `doing` tells others what is going on: "stopping web". */
@@ -84,7 +124,8 @@ export class Leases {
     this.#db.immediate(() => {
       const rows = this.#db.all<LeaseRow & { key: string }>('SELECT key, token, pid, start, boot, doing FROM leases');
       for (const row of rows) {
-        if (!isAlive(row)) this.#db.run('DELETE FROM leases WHERE key = ? AND token = ?', row.key, row.token);
+        if (!row.key.startsWith(claimed) && !isAlive(row))
+          this.#db.run('DELETE FROM leases WHERE key = ? AND token = ?', row.key, row.token);
       }
     });
   }
