@@ -3,10 +3,11 @@ import type { Context } from '../ground/context.ts';
 import { fromSystemError, KeelsonError } from '../ground/errors.ts';
 import { cgroupDriver, readText } from '../kernel/cgroup.ts';
 import { containerEvent } from './container-events.ts';
+import { watchExit } from './exit-watch.ts';
 import { hostCapacity } from './host-capacity.ts';
 import type { Parts } from './parts.ts';
 import type { ContainerRecord } from './record.ts';
-import { cgroupOf } from './run-plan.ts';
+import { cgroupOf, needsExitCommand } from './run-plan.ts';
 import { linuxResources } from './spec-resources.ts';
 import type { Resources, RestartPolicy } from './types.ts';
 import { checkRestart, invalid } from './validate.ts';
@@ -31,6 +32,8 @@ export async function update(
     const live = record.state === 'running' || record.state === 'paused';
     if (live && change.resources) await apply(parts, record, resources);
     const restart = change.restart ?? config.restart;
+    const restarts = restart !== undefined && restart.name !== 'no';
+    if (live && restarts && !needsExitCommand(record)) await watchExit(parts, context, record);
     parts.db.immediate(() => {
       parts.records.update(record.id, {
         spec: { ...record.spec, config: { ...config, resources, ...(restart && { restart }) } },

@@ -91,11 +91,33 @@ test('--rm with nobody there: the keeper sees to it', async () => {
   await assert.rejects(e.inspect(id), { code: 'not-found' });
 });
 
-test('a policy can be changed, and can’t be had together with --rm', async () => {
+test('a container that gets a policy while it runs is restarted by it, with nobody there', async () => {
   await using e = await openEngine();
-  const id = await e.run({ command: ['sleep', '0.3'] });
-  await e.engine.update(e.context, id, { restart: { name: 'on-failure', maximumRetryCount: 5 } });
-  assert.equal((await e.inspect(id)).config.restart?.maximumRetryCount, 5);
+  const id = await e.run({ command: ['sh', '-c', 'sleep 1; exit 7'] });
+  await e.engine.update(e.context, id, { restart: { name: 'on-failure', maximumRetryCount: 1 } });
+  assert.equal((await e.inspect(id)).config.restart?.maximumRetryCount, 1);
+  // Only past events are looked at: any other command would help it along.
+  let runs = 0;
+  for (const deadline = Date.now() + 90_000; runs < 2 && Date.now() < deadline; await sleep(100)) {
+    runs = await starts(e, id);
+  }
+  assert.equal(runs, 2);
+  await until(e, id, (c) => c.state.state === 'exited' && c.restartCount === 1);
+});
+
+async function starts(e: OpenEngine, id: string): Promise<number> {
+  let count = 0;
+  const events = e.engine.events(e.context, {
+    since: 0,
+    until: Date.now(),
+    filters: { container: [id], event: ['start'] },
+  });
+  for await (const _ of events) count++;
+  return count;
+}
+
+test('a policy can’t be had together with --rm', async () => {
+  await using e = await openEngine();
   const always = { name: 'always', maximumRetryCount: 0 } as const;
   await assert.rejects(e.run({ command: ['true'], autoRemove: true, restart: always }), {
     code: 'conflict',
