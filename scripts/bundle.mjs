@@ -2,6 +2,7 @@
 //
 // One CommonJS file starts faster than the chunks that esbuild splits ES modules into: what is loaded on demand is evaluated on demand here
 // too, node:* modules included, and there is one file to find, read and check instead of thirty.
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -21,30 +22,14 @@ await build({
   entryPoints: ['src/cli/dispatch.ts'],
   outfile: 'dist/cli.cjs',
   format: 'cjs',
+  charset: 'ascii',
+  legalComments: 'external',
   // Names in stacks are worth more than the bytes.
   minifyIdentifiers: false,
-  keepNames: false,
   banner: { js: 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;' },
   define: { 'import.meta.url': '__fileUrl' },
 });
+const text = readFileSync(join(root, 'dist/cli.cjs'));
+if (text.some((byte) => byte > 0x7f)) throw new Error('dist/cli.cjs: not ASCII, as src/cli/launch.ts takes it to be');
 
-/** `import('./dispatch.ts')` becomes a require of the bundle: an import would search all of it for its exports first. */
-const bundled = {
-  name: 'bundled',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/dispatch\.ts$/ }, ({ path }) => ({ path, namespace: 'bundled' }));
-    onLoad({ filter: /.*/, namespace: 'bundled' }, () => ({
-      contents:
-        'export const { dispatch } = process.getBuiltinModule("node:module").createRequire(import.meta.url)("./cli.cjs");',
-      loader: 'js',
-    }));
-  },
-};
-
-await build({
-  ...common,
-  entryPoints: ['src/cli/main.ts'],
-  outfile: 'dist/keelson.mjs',
-  format: 'esm',
-  plugins: [bundled],
-});
+await build({ ...common, entryPoints: ['src/cli/launch.ts'], outfile: 'dist/keelson.mjs', format: 'esm' });

@@ -66,7 +66,7 @@ async function runContainer(cli: Cli): Promise<number> {
     for await (const { data } of attachment.output) {
       text += Buffer.from(data).toString();
       const end = text.lastIndexOf('\n') + 1;
-      cli.stdout.write(text.slice(0, end).replaceAll(/^/gm, '  │ ').replace(/  │ $/, ''));
+      cli.stdout.write(text.slice(0, end).replaceAll(/^(?=.)/gm, '  │ '));
       text = text.slice(end);
     }
     if (text !== '') cli.stdout.line(`  │ ${text}`);

@@ -12,10 +12,12 @@ const unitMs: Readonly<Record<string, number>> = {
 /** A Go duration such as `1h30m` or `-1.5s` in milliseconds; undefined when it is none. */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0;
-  const match = /^([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)$/.exec(text);
+  const match = /^([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$/.exec(text);
   if (match === null) return undefined;
   let total = 0;
-  for (const [, amount = '0', unit = ''] of (match[2] as string).matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g))
+  for (const [, amount = '0', unit = ''] of (match[2] as string).matchAll(
+    /(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)/g,
+  ))
     total += Number(amount) * (unitMs[unit] as number);
   return match[1] === '-' ? -total : total;
 }
