@@ -12,7 +12,6 @@ if (Number.parseInt(process.versions.node, 10) < 24) {
 const fs = process.getBuiltinModule('node:fs');
 const { createRequire } = process.getBuiltinModule('node:module');
 const { Script } = process.getBuiltinModule('node:vm');
-const { cachedDataVersionTag } = process.getBuiltinModule('node:v8');
 
 type Dispatch = (words: readonly string[]) => Promise<number>;
 
@@ -55,8 +54,8 @@ const bundle = process.getBuiltinModule('node:url').fileURLToPath(new URL('cli.c
 const require = createRequire(import.meta.url);
 const { size, mtimeMs, ino } = fs.statSync(bundle);
 const folder = cacheFolder();
-// V8 takes data for another text of the same length: the name must tell them apart.
-const version = `cli-${cachedDataVersionTag()}-${ino}-${size}-${Math.trunc(mtimeMs)}-`;
+// V8 refuses data of another version or of other flags, but takes those of another text of the same length: the name tells them apart.
+const version = `cli-${process.versions.v8}-${process.arch}-${ino}-${size}-${Math.trunc(mtimeMs)}-`;
 const stored = folder === undefined ? undefined : `${folder}/${version}${commandKey(words)}`;
 const cachedData = stored === undefined ? undefined : read(stored);
 
