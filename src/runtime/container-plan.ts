@@ -10,7 +10,16 @@ import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
 import { createCgroup, joinCgroup, removeCgroup } from './cgroup-steps.ts';
 import { runProcess, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
-import { awaitParent, awaitReady, enterChild, leaveParent, letChildGo, prepareHandshake } from './handshake.ts';
+import {
+  awaitChild,
+  awaitParent,
+  awaitReady,
+  enterChild,
+  leaveParent,
+  letChildGo,
+  prepareHandshake,
+  tellParent,
+} from './handshake.ts';
 import { openHost } from './in-root.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
 import { enterAsRoot, joinNamespaces, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
@@ -82,7 +91,10 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
     enterChild(b, handshake);
     const userNamespace = fresh('user') || namespaces.some((n) => n.type === 'user');
     if (userNamespace) {
-      if (fresh('user')) awaitParent(b, handshake);
+      if (fresh('user')) {
+        tellParent(b, handshake);
+        awaitParent(b, handshake);
+      }
       enterAsRoot(b, namespaces);
     }
     joinNamespaces(b, namespaces);
@@ -148,6 +160,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
 
   leaveParent(b, handshake);
   if (fresh('user')) {
+    awaitChild(b, handshake);
     mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
     b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
     letChildGo(b, handshake);

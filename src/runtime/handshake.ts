@@ -49,6 +49,18 @@ export function leaveParent(b: PlanBuilder, { gate, link, pipes }: Handshake): v
   }
 }
 
+/** In the child: it has made itself dumpable, so that its ID maps can be written now. */
+export function tellParent(b: PlanBuilder, { link }: Pick<Handshake, 'link'>): void {
+  b.group('namespaces').doing('telling the executor');
+  b.write(link.child, 'd');
+}
+
+/** In the executor: the other side of it. A child that is gone makes the next step fail, with its own failure as the cause. */
+export function awaitChild(b: PlanBuilder, { link }: Pick<Handshake, 'link'>): void {
+  b.group('namespaces').doing('waiting for the new process');
+  b.sys('read', [link.parent, b.blob(1), 1], { on: { ECONNRESET: 'continue' } });
+}
+
 /** In the child: waits until the executor has done its part (cgroup, ID maps, network). */
 export function awaitParent(b: PlanBuilder, { link }: Pick<Handshake, 'link'>): void {
   b.group('namespaces').doing('waiting for the executor');

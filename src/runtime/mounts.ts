@@ -244,7 +244,14 @@ export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly s
     attach(b, file, target, { on: { ENOTDIR: directory, EINVAL: directory } });
     b.jump(done);
     b.place(directory);
-    const nothing = cloneTree(b, empty, '');
+    // Before Linux 6.15 a mount that isn't attached anywhere can't be copied: each directory gets a new one.
+    const nothing = b.reg('nothing');
+    const [fresh, ready] = [b.label(), b.label()];
+    cloneTree(b, empty, '', { dst: nothing, on: { EINVAL: fresh } });
+    b.jump(ready);
+    b.place(fresh);
+    b.set(nothing, makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY));
+    b.place(ready);
     attach(b, nothing, target);
     b.sys('close', [nothing]);
     b.place(done);
