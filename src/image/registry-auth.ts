@@ -2,6 +2,7 @@ import type { Context } from '../ground/context.ts';
 import { KeelsonError } from '../ground/errors.ts';
 import type { Credentials } from './credentials.ts';
 import { type HttpClient, type HttpResponse, readBody } from './http-client.ts';
+import { clean } from './registry-errors.ts';
 
 export interface Challenge {
   readonly scheme: 'basic' | 'bearer';
@@ -210,7 +211,7 @@ function tokenError(
           : 'refused the identity token';
     return new KeelsonError('unauthenticated', `the token server ${realm.host} ${who}`, { details: { status } });
   }
-  const said = body.toString('utf8').replaceAll(/\s+/g, ' ').slice(0, 200);
+  const said = clean(body.toString('utf8'));
   return new KeelsonError('unavailable', `the token server ${realm.host} answered ${status}: ${said}`, {
     details: {
       status,

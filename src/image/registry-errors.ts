@@ -68,7 +68,7 @@ async function saidBy(response: HttpResponse): Promise<string> {
 }
 
 /** Registries are not trusted with the terminal: control characters become spaces. */
-function clean(text: string): string {
+export function clean(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 300);
 }

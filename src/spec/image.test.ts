@@ -55,6 +55,11 @@ test('manifests that are wrong are refused with the place and the reason', () =>
       /both an image manifest and an index/,
     ],
     [{ ...good, mediaType: 'application/vnd.cncf.helm' }, /^unsupported: .*not that of an image/],
+    [{ ...good, mediaType: 'a/b\u001b[2J' }, /media type "a\/b\\u001b\[2J" is not that of an image/],
+    [
+      { ...good, layers: [{ ...layer, mediaType: 'a/b\u001b[2J' }] },
+      /layers\[0\]\.mediaType: expected a media type, got "a\/b\\u001b/,
+    ],
     [{ schemaVersion: 1, fsLayers: [] }, /^unsupported: .*manifest format version 1/],
   ];
   for (const [value, message] of refused) {
@@ -84,7 +89,7 @@ test('a config whose values are of the wrong type is refused', () => {
   const refused: [value: unknown, message: RegExp][] = [
     [{ ...base, rootfs: { type: 'tar', diff_ids: [] } }, /rootfs\.type: expected one of layers/],
     [{ ...base, rootfs: { type: 'layers', diff_ids: ['x'] } }, /rootfs\.diff_ids\[0\]: expected a digest/],
-    [{ ...base, os: undefined }, /os: is missing/],
+    [{ ...base, os: 'lin ux' }, /os: expected a word/],
     [{ ...base, config: { Cmd: 'sh' } }, /config\.Cmd: expected an array/],
     [{ ...base, config: { Env: ['A=\0'] } }, /config\.Env\[0\]: contains a NUL byte/],
     [{ ...base, config: { Labels: { a: 1 } } }, /config\.Labels\.a: expected a string/],

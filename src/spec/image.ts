@@ -7,6 +7,7 @@ import { type Digest, isDigest } from './digest.ts';
 import { kindOf, mediaTypes } from './media-types.ts';
 import {
   At,
+  matching,
   integer,
   list,
   object,
@@ -109,6 +110,9 @@ const digest: Shape<Digest> = (value, at) => {
   if (!isDigest(value)) at.wrong(value, 'a digest (sha256: and 64 lower-case hexadecimal digits)');
   return value as Digest;
 };
+/** Words that end up in messages and file names' places: nothing that a terminal would obey. */
+const typeName = matching(/^[\w.+!#$&^-]{1,127}\/[\w.+!#$&^-]{1,127}$/, 'a media type');
+const word = matching(/^[\w.-]{0,64}$/, 'a word of letters, digits, dots, underscores and hyphens');
 const size = integer(0, Number.MAX_SAFE_INTEGER);
 const nanoseconds = integer(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
 /** A Go `struct{}`: whatever it holds says nothing. */
@@ -117,13 +121,13 @@ const texts = list(text);
 const annotations = record(text);
 
 const platform = object<DescriptorPlatform>('image-index.md', {
-  os: required(text),
-  architecture: required(text),
-  variant: optionalText(text),
+  os: required(word),
+  architecture: required(word),
+  variant: optionalText(word),
 });
 
 const descriptor = object<Descriptor>('descriptor.md', {
-  mediaType: required(text),
+  mediaType: required(typeName),
   digest: required(digest),
   size: required(size),
   urls: optional(texts),
@@ -133,7 +137,7 @@ const descriptor = object<Descriptor>('descriptor.md', {
 
 const manifest = object<Omit<Manifest, 'mediaType'> & { schemaVersion: number; mediaType?: string }>('manifest.md', {
   schemaVersion: required(integer(2, 2)),
-  mediaType: optionalText(text),
+  mediaType: optionalText(typeName),
   config: required(descriptor),
   layers: required(list(descriptor, { max: maxLayers })),
   annotations: optional(annotations),
@@ -141,7 +145,7 @@ const manifest = object<Omit<Manifest, 'mediaType'> & { schemaVersion: number; m
 
 const index = object<Omit<Index, 'mediaType'> & { schemaVersion: number; mediaType?: string }>('image-index.md', {
   schemaVersion: required(integer(2, 2)),
-  mediaType: optionalText(text),
+  mediaType: optionalText(typeName),
   manifests: required(list(descriptor)),
   annotations: optional(annotations),
 });
@@ -179,21 +183,24 @@ const history = object<HistoryEntry>('config.md', {
   empty_layer: optional(flag),
 });
 
-const imageConfig = object<ImageConfig>('config.md', {
-  created: optionalText(text),
-  author: optionalText(text),
-  os: required(text),
-  architecture: required(text),
-  variant: optionalText(text),
-  config: optional(defaults),
-  rootfs: required(
-    object<ImageConfig['rootfs']>('config.md', {
-      type: required(oneOf(['layers'])),
-      diff_ids: required(list(digest, { max: maxLayers })),
-    }),
-  ),
-  history: optional(list(history)),
-});
+const imageConfig = object<Omit<ImageConfig, 'os' | 'architecture'> & { os?: string; architecture?: string }>(
+  'config.md',
+  {
+    created: optionalText(text),
+    author: optionalText(text),
+    os: optionalText(word),
+    architecture: optionalText(word),
+    variant: optionalText(word),
+    config: optional(defaults),
+    rootfs: required(
+      object<ImageConfig['rootfs']>('config.md', {
+        type: required(oneOf(['layers'])),
+        diff_ids: required(list(digest, { max: maxLayers })),
+      }),
+    ),
+    history: optional(list(history)),
+  },
+);
 
 /** Parses a manifest or an index; `mediaType` is what the registry or the descriptor said it is. `what` begins each error's message. */
 export function parseManifest(
@@ -223,7 +230,7 @@ export function parseManifest(
   }
   // The same bytes must not be read as an index by one tool and as a manifest by the next (CVE-2021-41190).
   if (own !== undefined && announced !== undefined && kindOf(announced) !== kind) {
-    throw new KeelsonError('corrupt', `${what}: says that it is ${own}, but was announced as ${announced}`);
+    throw new KeelsonError('corrupt', `${what}: says that it is ${quoted(own)}, but was announced as ${announced}`);
   }
   if (kind === 'index') {
     if ('layers' in found || 'config' in found) throw bothKinds(what);
@@ -233,7 +240,7 @@ export function parseManifest(
     if ('manifests' in found) throw bothKinds(what);
     return { kind, manifest: checked({ ...read(manifest, value, what), mediaType: type }, what) };
   }
-  throw new KeelsonError('unsupported', `${what}: media type ${type.slice(0, 200)} is not that of an image`);
+  throw new KeelsonError('unsupported', `${what}: media type ${quoted(type)} is not that of an image`);
 }
 
 /** An index that is parsed already: index.json of an image layout. */
@@ -241,8 +248,10 @@ export function parseIndex(value: unknown, what: string): Index {
   return { ...read(index, value, what), mediaType: mediaTypes.ociIndex };
 }
 
+/** The specification wants os and architecture; images without are about, and docker takes them. */
 export function parseImageConfig(bytes: Uint8Array, what: string): ImageConfig {
-  return read(imageConfig, parseJson(bytes, what), what);
+  const { os = 'linux', architecture = '', ...rest } = read(imageConfig, parseJson(bytes, what), what);
+  return { ...rest, os, architecture };
 }
 
 /** Parses UTF-8 JSON. */
@@ -267,17 +276,23 @@ export function read<T>(shape: Shape<T>, value: unknown, what: string): T {
 
 function checked(found: Manifest, what: string): Manifest {
   if (kindOf(found.config.mediaType) !== 'config') {
-    const type = found.config.mediaType.slice(0, 200);
+    const type = found.config.mediaType;
     throw new KeelsonError('unsupported', `${what}: is not an image: its config is of type ${type}`);
   }
   for (const [i, layer] of found.layers.entries()) {
     const kind = kindOf(layer.mediaType);
     if (kind !== 'layer' && kind !== 'foreign-layer') {
-      const type = layer.mediaType.slice(0, 200);
-      throw new KeelsonError('unsupported', `${what}: layers[${i}] is of type ${type}, which is not an image's layer`);
+      throw new KeelsonError(
+        'unsupported',
+        `${what}: layers[${i}] is of type ${layer.mediaType}, which is not an image's layer`,
+      );
     }
   }
   return found;
+}
+
+function quoted(found: string): string {
+  return JSON.stringify(found.slice(0, 200));
 }
 
 function bothKinds(what: string): KeelsonError {
