@@ -139,7 +139,8 @@ async function fetchConfig(
 }
 
 function checkPlatform(config: ImageConfig, wanted: Platform, shown: string): void {
-  if (rank(wanted, config) !== undefined) return;
+  // One that says nothing of its architecture is taken at the caller's word.
+  if (config.architecture === '' || rank(wanted, config) !== undefined) return;
   throw new KeelsonError(
     'not-found',
     `image with reference ${shown} was found but its platform (${formatPlatform(config)}) does not match the specified platform (${formatPlatform(wanted)})`,
