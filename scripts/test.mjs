@@ -1,7 +1,7 @@
 // npm test: every check there is, in lanes, cheapest first. `npm test -- unit machine` runs the named lanes only.
 // Runs on the Node that the machine has, goes on with the checkout's own. Needs scripts/setup.mjs to have run.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { arch, availableParallelism } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const own = join(root, `node_modules/node-linux-${arch()}/bin/node`);
 const bin = join(root, 'node_modules/.bin');
 
-if (existsSync(own) && process.execPath !== own) {
+if (existsSync(own) && realpathSync(process.execPath) !== realpathSync(own)) {
   const again = spawn(own, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => again.kill(signal));
   again.on('exit', (code) => process.exit(code ?? 1));
