@@ -232,17 +232,19 @@ static int fail_op(struct machine *m, const struct op *op)
 	return failed(m, op, is_error(error) ? error : -EINVAL);
 }
 
-/* What a clone's child does: its operations, and its failure into the pipe. Never returns. */
+/* What a clone's child does: its operations, and its failure into the pipe, its own or the one its parent has. Never returns. */
 _Noreturn static void run_child(struct machine *m, const struct op *op, int report)
 {
-	if (m->report >= 0)
-		close(m->report); /* the parent's: its end is not to wait for this one's */
-	m->report = report;
+	if (report >= 0) {
+		if (m->report >= 0)
+			close(m->report); /* the parent's: its end is not to wait for this one's */
+		m->report = report;
+	}
 	m->child_report = 0;
 	if (plan_run(m, &op->body) == 0)
 		_exit(0);
 	/* A pipe takes this whole or, when nobody waits for it any more, not at all. */
-	ssize_t n = write(report, &m->failure, sizeof m->failure);
+	ssize_t n = write(m->report, &m->failure, sizeof m->failure);
 	_exit(n < 0 ? 2 : 1);
 }
 
@@ -252,7 +254,8 @@ _Noreturn static void run_child(struct machine *m, const struct op *op, int repo
  */
 static int clone_child(struct machine *m, const struct op *op)
 {
-	int ends[2], pidfd = -1;
+	int ends[2] = {-1, -1}, pidfd = -1;
+	bool reports = op->values[1].kind == VALUE_REG;
 	struct clone_args args = {.flags = (uint64_t)op->values[0].number, .exit_signal = op->number};
 	m->failure.text[0] = 0;
 	if (op->values[2].kind == VALUE_REG) {
@@ -263,23 +266,23 @@ static int clone_child(struct machine *m, const struct op *op)
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)value_of(m, &op->values[3]);
 	}
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return failed(m, op, -errno);
+	if (reports ? pipe2(ends, O_CLOEXEC) < 0 : m->report < 0)
+		return failed(m, op, reports ? -errno : -EINVAL);
 	long pid = syscall(SYS_clone3, &args, sizeof args);
-	if (pid < 0) {
-		int error = -errno;
+	int error = pid < 0 ? -errno : 0;
+	if (reports && pid <= 0)
 		close(ends[0]);
+	if (reports && pid != 0)
 		close(ends[1]);
+	if (error)
 		return failed(m, op, error);
-	}
 	set_dst(m, op, pid);
-	if (pid == 0) {
-		close(ends[0]);
+	if (pid == 0)
 		run_child(m, op, ends[1]);
+	if (reports) {
+		m->child_report = ends[0];
+		m->regs[op->values[1].index] = ends[0];
 	}
-	close(ends[1]);
-	m->child_report = ends[0];
-	m->regs[op->values[1].index] = ends[0];
 	if (op->values[2].kind == VALUE_REG)
 		m->regs[op->values[2].index] = pidfd;
 	return 0;

@@ -30,6 +30,7 @@ export const RESOLVE_IN_ROOT = 0x10;
 
 // clone3(2), unshare(2), setns(2)
 export const CLONE_NEWTIME = 0x80n;
+export const CLONE_PARENT = 0x8000n;
 export const CLONE_NEWNS = 0x20000n;
 export const CLONE_NEWCGROUP = 0x2000000n;
 export const CLONE_NEWUTS = 0x4000000n;

@@ -1,3 +1,4 @@
+import { CLONE_PARENT } from './constants.ts';
 import type { BlobRef, BlobSpec, ErrnoRule, Keep, Label, Op, Plan, Reg, Value } from './plan.ts';
 
 /** Strings among arguments become NUL-terminated blobs; equal ones share a blob. */
@@ -194,6 +195,16 @@ export class PlanBuilder {
       ...(options.cgroup !== undefined && { cgroup: options.cgroup }),
     });
     return { pid, pidfd, report };
+  }
+
+  /** clone3(2) with CLONE_PARENT: a child of this process's parent, in this one's place. Its exit signal is this one's. */
+  cloneSuccessor(name: string, body: () => void): Reg {
+    const dst = this.reg(`${name}_pid`);
+    const [group, doing] = [this.#group, this.#doing];
+    const ops = this.#nested(body);
+    [this.#group, this.#doing] = [group, doing];
+    this.#push({ op: 'clone', flags: CLONE_PARENT, exitSignal: 0, dst, body: ops });
+    return dst;
   }
 
   await(report: Reg, doing?: string): void {

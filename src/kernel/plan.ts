@@ -88,7 +88,8 @@ export type Op = OpBase &
     | { readonly op: 'fail'; readonly errno: string | Reg }
     /**
      * clone3(2). The child runs `body`, then exits 0 if it is still there. dst = the child's pid; `pidfd` = its pidfd (CLOEXEC).
-     * `report` = the read end of a close-on-exec pipe on which the child's failure travels; see `await`.
+     * `report` = the read end of a close-on-exec pipe on which the child's failure travels; see `await`. Without it the child reports
+     * where this process does: it is to take its place.
      * `cgroup` = descriptor for CLONE_INTO_CGROUP (the flag is added).
      */
     | {
@@ -97,7 +98,7 @@ export type Op = OpBase &
         readonly exitSignal: number;
         readonly dst: Reg;
         readonly pidfd?: Reg;
-        readonly report: Reg;
+        readonly report?: Reg;
         readonly cgroup?: Value;
         readonly body: readonly Op[];
       }

@@ -169,12 +169,12 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
           terminal: terminal?.slave,
           gate,
           ready: gate && link.child,
+          procDone: true,
           userNamespace,
           seccomp: input.seccomp,
           standalone: {
             preserveFds: input.preserveFds,
             newKeyring: input.newKeyring,
-            procDone: true,
             scheduling: schedulingOf(spec),
             ...(state && {
               beforeExec: (end) => runHooks(end, 'startContainer', hooks.startContainer, state('created'), process.env),

@@ -15,13 +15,16 @@ import {
 } from '../kernel/constants.ts';
 import type { Keep, Plan } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
-import { joinCgroup, openCgroup } from './cgroup-steps.ts';
+import { openCgroup } from './cgroup-steps.ts';
 import type { ContainerPlan } from './container-plan.ts';
-import { runProcess, type ProcessInput } from './exec-steps.ts';
-import { awaitParent, awaitReady, enterChild, leaveParent, letChildGo, prepareHandshake } from './handshake.ts';
+import { enterContainer, type Entry } from './enter.ts';
+import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
+import { awaitReady, enterChild, leaveParent, prepareHandshake } from './handshake.ts';
 import { noLinks, openIn } from './in-root.ts';
 import { openTerminal, sendDescriptor } from './stdio.ts';
 import { requestUser, type UserRequest } from './user-steps.ts';
+
+const containerNamespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP;
 
 export interface ExecPlanInput {
   readonly arch: Plan['arch'];
@@ -47,20 +50,18 @@ export function execPlan(input: ExecPlanInput): ContainerPlan {
   b.group('namespaces').doing('joining the namespaces of the container');
   const init = b.sys('pidfd_open', [input.pid, 0]);
   const cgroup = input.cgroup && openCgroup(b, input.cgroup);
-  // setns(2) with a pidfd (Linux 5.8) joins all at once; the user namespace first, as the kernel orders them itself.
-  const user = input.userNamespace ? CLONE_NEWUSER : 0n;
-  b.sys('setns', [init, CLONE_NEWPID | user]);
   let resume: ContainerPlan['continue'];
-  const child = b.clone({ flags: 0n, name: 'exec', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
-    enterChild(b, handshake);
-    awaitParent(b, handshake);
-    b.group('namespaces').doing('joining the namespaces of the container');
-    b.sys('setns', [init, CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP]);
-    b.sys('close', [init]);
-    if (input.userNamespace) {
-      b.sys('setresgid', [0, 0, 0]);
-      b.sys('setresuid', [0, 0, 0]);
-    }
+  const entry: Entry = {
+    init,
+    namespaces: (input.userNamespace ? CLONE_NEWUSER : 0n) | containerNamespaces,
+    userNamespace: input.userNamespace,
+    cgroup,
+    link: handshake.link,
+    begin: () => enterChild(b, handshake),
+    prepare: () => scoreAndLabels(b, input.process),
+    leave: () => leaveParent(b, handshake),
+  };
+  const child = enterContainer(b, entry, () => {
     let slave: ReturnType<typeof openTerminal>['slave'] | undefined;
     if (input.terminal) {
       b.group('exec').doing('opening a terminal');
@@ -77,6 +78,7 @@ export function execPlan(input: ExecPlanInput): ContainerPlan {
         terminal: slave,
         gate: handshake.gate.read,
         ready: handshake.link.child,
+        procDone: true,
         userNamespace: input.userNamespace,
         seccomp: input.seccomp,
       });
@@ -89,9 +91,6 @@ export function execPlan(input: ExecPlanInput): ContainerPlan {
       return chunk.build();
     };
   });
-  leaveParent(b, handshake);
-  if (cgroup) joinCgroup(b, cgroup, child.pid);
-  letChildGo(b, handshake);
   const process = awaitReady(b, handshake, child, input.terminal);
   b.group('exec').doing('keeping the process');
   b.keep({ ...input.keep, ...process, relays: [] }, () => {});

@@ -61,6 +61,8 @@ export interface ProcessWiring {
   /** What the process waits on before it starts, and where it says that it does; without a gate it goes on at once. */
   readonly gate: Reg | undefined;
   readonly ready: Reg | undefined;
+  /** What needs the host's /proc (labels, oom_score_adj) was done before the root was changed. */
+  readonly procDone?: boolean;
   readonly userNamespace: boolean;
   readonly seccomp: { readonly filter: Uint8Array; readonly flags: number } | undefined;
   /** A process without a keeper, as an OCI runtime starts them. */
@@ -71,8 +73,6 @@ export interface Standalone {
   /** Descriptors from 3 on that the program inherits. */
   readonly preserveFds: number;
   readonly newKeyring: boolean;
-  /** What needs the host's /proc (labels, oom_score_adj) was done before the root was changed. */
-  readonly procDone: boolean;
   readonly scheduling?: Scheduling;
   /** Between the start and the program. */
   readonly beforeExec?: (b: PlanBuilder) => void;
@@ -94,7 +94,7 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   streams(b, p);
   limits(b, p);
   if (p.standalone?.scheduling) setScheduling(b, p.standalone.scheduling);
-  if (!p.standalone?.procDone) scoreAndLabels(b, p);
+  if (!p.procDone) scoreAndLabels(b, p);
   if (p.standalone?.newKeyring !== false) newKeyring(b.group('security'));
   dropBounding(b, sets.bounding, p.lastCapability);
   becomeUser(b, user, { setgroups: p.setgroups });

@@ -2,7 +2,7 @@
  * How the executor and the process it cloned keep in step: `link` (a socket pair) carries "go on" down, "ready" and a
  * terminal's descriptor up; `gate` (a pipe) holds the process back until its keeper is told to start it.
  */
-import type { Keep, Reg } from '../kernel/plan.ts';
+import type { BlobRef, Keep, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import { makePipes, pipe, receiveDescriptor, socketPair, type Ends, type Pipes } from './stdio.ts';
 
@@ -25,12 +25,18 @@ export function prepareLink(b: PlanBuilder): Handshake['link'] {
   return socketPair(b, 'link');
 }
 
-/** In the executor: waits for a byte of the child's, and fails with its error when it has ended instead. */
-export function awaitMessage(b: PlanBuilder, link: Reg, report: Reg, doing: string): void {
+/** In the executor: waits for a message of the child's (a byte, if it is not to be kept), and fails with its error when it has ended instead. */
+export function awaitMessage(
+  b: PlanBuilder,
+  link: Reg,
+  report: Reg,
+  doing: string,
+  { at, size }: { at: BlobRef; size: number } = { at: b.blob(1), size: 1 },
+): void {
   b.group('exec').doing(doing);
   const [failed, there] = [b.label(), b.label()];
-  const count = b.sys('read', [link, b.blob(1), 1], { on: { ECONNRESET: failed } });
-  b.branch(count, '==', 1, there);
+  const count = b.sys('read', [link, at, size], { on: { ECONNRESET: failed } });
+  b.branch(count, '==', size, there);
   b.place(failed);
   b.await(report);
   b.fail('ECHILD', 'the process ended before it was ready');

@@ -1,15 +1,16 @@
 /** The plan of an OCI runtime's `exec`: joins a running container's namespaces and cgroup; the process is a child of whoever runs the plan. */
 import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
-import { AT_FDCWD, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, O_NOCTTY, O_PATH, O_RDWR } from '../kernel/constants.ts';
+import { AT_FDCWD, O_NOCTTY, O_PATH, O_RDWR } from '../kernel/constants.ts';
 import type { Plan, Reg } from '../kernel/plan.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType } from '../spec/runtime.ts';
-import { joinCgroup, openCgroup } from './cgroup-steps.ts';
+import { openCgroup } from './cgroup-steps.ts';
 import { connectUnix } from './console-steps.ts';
 import { takeTerminal } from './create-plan.ts';
+import { enterContainer, type Entry } from './enter.ts';
 import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
-import { awaitParent, letChildGo, prepareLink } from './handshake.ts';
+import { prepareLink } from './handshake.ts';
 import { noLinks, openIn } from './in-root.ts';
 import { cloneFlags } from './namespaces.ts';
 import type { Scheduling } from './scheduling-steps.ts';
@@ -55,28 +56,21 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
       : undefined;
   const link = prepareLink(b);
-  b.group('namespaces').doing('joining the namespaces of the container');
-  // A pid namespace takes in children only; to enter it one has to own it, so the user namespace comes first.
-  const outer = (has('pid') ? CLONE_NEWPID : 0n) | (has('user') ? CLONE_NEWUSER : 0n);
-  if (outer) b.sys('setns', [init, outer]);
   let atHome: ((message: PlanMessage) => Plan) | undefined;
-  const child = b.clone({ flags: 0n, name: 'exec', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
-    resetSignals(b);
-    b.sys('close', [link.parent]);
-    for (const fd of [cgroup?.cloneInto, console]) if (fd) b.sys('close', [fd]);
-    awaitParent(b, { link });
-    scoreAndLabels(b, input.process);
-    b.group('namespaces').doing('joining the namespaces of the container');
-    const inner = input.namespaces
-      .filter((type) => type !== 'pid' && type !== 'user' && type !== 'mount')
-      .reduce((bits, type) => bits | cloneFlags[type], has('mount') ? CLONE_NEWNS : 0n);
-    if (inner) b.sys('setns', [init, inner]);
-    b.sys('close', [init]);
-    if (has('user')) {
-      b.sys('setgroups', [0, 0], { on: { EPERM: 'continue' } });
-      b.sys('setresgid', [0, 0, 0]);
-      b.sys('setresuid', [0, 0, 0]);
-    }
+  const entry: Entry = {
+    init,
+    namespaces: input.namespaces.reduce((bits, type) => bits | cloneFlags[type], 0n),
+    userNamespace: has('user'),
+    cgroup,
+    link,
+    begin() {
+      resetSignals(b);
+      for (const fd of [link.parent, console]) if (fd) b.sys('close', [fd]);
+    },
+    prepare: () => scoreAndLabels(b, input.process),
+    leave: () => b.sys('close', [link.child]),
+  };
+  const child = enterContainer(b, entry, () => {
     let slave: Reg | undefined;
     if (input.terminal) {
       b.group('exec').doing('opening a terminal');
@@ -98,7 +92,8 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
         ready: undefined,
         userNamespace: has('user'),
         seccomp: input.seccomp,
-        standalone: { preserveFds: input.preserveFds, newKeyring: false, procDone: true, scheduling: input.scheduling },
+        standalone: { preserveFds: input.preserveFds, newKeyring: false, scheduling: input.scheduling },
+        procDone: true,
       });
     if (!lacksHome(input.process)) return last(b, input.process);
     const answer = requestHome(b);
@@ -108,10 +103,6 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       return chunk.build();
     };
   });
-  if (!child.pidfd) throw new RangeError('a process without a pidfd');
-  b.sys('close', [link.child]);
-  if (cgroup) joinCgroup(b, cgroup, child.pid);
-  letChildGo(b, { link });
   const master = input.terminal ? takeTerminal(b, link.parent, child.report) : undefined;
   if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);
   b.await(child.report);
