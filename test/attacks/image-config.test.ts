@@ -1,43 +1,13 @@
 /** ATTACKS, section D: an image's configuration taken at its word. Each image is made by hand, as a hostile registry would serve it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerDefaults } from '../../src/spec/image.ts';
-import { type OpenEngine, openEngine } from '../support/open-engine.ts';
-
-interface HostileImage {
-  readonly config?: ContainerDefaults;
-  /** Files and links in it, beside a busybox. */
-  readonly files?: Readonly<Record<string, string | { link: string }>>;
-}
-
-/** Makes the image `hostile`. */
-async function image(e: OpenEngine, { config = {}, files = {} }: HostileImage): Promise<string> {
-  const root = join(e.scratch, 'image');
-  for (const directory of ['bin', 'etc', 'proc', 'sys', 'dev', 'tmp'])
-    mkdirSync(join(root, directory), { recursive: true });
-  copyFileSync('/usr/bin/busybox', join(root, 'bin/busybox'));
-  for (const applet of ['sh', 'cat', 'id', 'ls', 'env', 'sleep', 'echo'])
-    symlinkSync('busybox', join(root, 'bin', applet));
-  for (const [path, content] of Object.entries(files)) {
-    mkdirSync(join(root, path, '..'), { recursive: true });
-    if (typeof content === 'string') writeFileSync(join(root, path), content);
-    else symlinkSync(content.link, join(root, path));
-  }
-  const tar = execFileSync('tar', ['cf', '-', '-C', root, '.'], { maxBuffer: 64 << 20 });
-  return e.engine.images.create(e.context, {
-    layer: (async function* () {
-      yield tar;
-    })(),
-    defaults: () => ({ Env: ['PATH=/bin'], Cmd: ['/bin/sh'], ...config }),
-    history: {},
-    names: ['docker.io/library/hostile:latest'],
-    doing: 'making an image',
-  });
-}
+import { image } from '../support/hostile-image.ts';
+import { openEngine } from '../support/open-engine.ts';
 
 const run = { image: 'hostile' } as const;
 

@@ -1,0 +1,37 @@
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ContainerDefaults } from '../../src/spec/image.ts';
+import type { OpenEngine } from './open-engine.ts';
+
+export interface HostileImage {
+  readonly config?: ContainerDefaults;
+  /** Files and links in it, beside a busybox. */
+  readonly files?: Readonly<Record<string, string | { link: string }>>;
+}
+
+/** Makes the image `hostile`, as a hostile registry would serve it: `files` take the place of what it would have there. */
+export async function image(e: OpenEngine, { config = {}, files = {} }: HostileImage): Promise<string> {
+  const root = join(e.scratch, 'image');
+  for (const directory of ['bin', 'etc', 'proc', 'sys', 'dev', 'tmp'])
+    mkdirSync(join(root, directory), { recursive: true });
+  copyFileSync('/usr/bin/busybox', join(root, 'bin/busybox'));
+  for (const applet of ['sh', 'cat', 'id', 'ls', 'env', 'sleep', 'echo'])
+    symlinkSync('busybox', join(root, 'bin', applet));
+  for (const [path, content] of Object.entries(files)) {
+    rmSync(join(root, path), { recursive: true, force: true });
+    mkdirSync(join(root, path, '..'), { recursive: true });
+    if (typeof content === 'string') writeFileSync(join(root, path), content);
+    else symlinkSync(content.link, join(root, path));
+  }
+  const tar = execFileSync('tar', ['cf', '-', '-C', root, '.'], { maxBuffer: 64 << 20 });
+  return e.engine.images.create(e.context, {
+    layer: (async function* () {
+      yield tar;
+    })(),
+    defaults: () => ({ Env: ['PATH=/bin'], Cmd: ['/bin/sh'], ...config }),
+    history: {},
+    names: ['docker.io/library/hostile:latest'],
+    doing: 'making an image',
+  });
+}
