@@ -136,7 +136,8 @@ async function open(path: string): Promise<Socket> {
       });
     });
   } catch (error) {
-    if (['ENOENT', 'ECONNREFUSED'].includes((error as NodeJS.ErrnoException).code ?? '')) {
+    // ECONNRESET: it ended before it accepted the connection.
+    if (['ENOENT', 'ECONNREFUSED', 'ECONNRESET'].includes((error as NodeJS.ErrnoException).code ?? '')) {
       throw new KeelsonError('not-found', `there is no keeper at ${path}`, { cause: error });
     }
     throw fromSystemError(error, `connecting to the keeper at ${path}`);
