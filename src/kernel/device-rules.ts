@@ -58,7 +58,9 @@ export function devicePolicy(rules: readonly LinuxDeviceRule[]): DevicePolicy {
       ...(minor === undefined || minor < 0 ? {} : { minor }),
     });
   }
-  return { allowOthers, rules: allowOthers ? kept : [...kept, ...always] };
+  const repeated = (rule: DeviceAccess) =>
+    always.some((a) => a.allow === rule.allow && deviceLine(a) === deviceLine(rule));
+  return { allowOthers, rules: allowOthers ? kept : [...kept.filter((rule) => !repeated(rule)), ...always] };
 }
 
 /** A rule as version 1's devices.allow and devices.deny take it. */

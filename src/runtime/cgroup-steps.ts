@@ -1,7 +1,7 @@
 /** Making, joining and removing a container's control groups, from what the drivers in kernel/ compute. */
 import type { CgroupPlan, CgroupWrite } from '../kernel/cgroup-driver.ts';
 import { AT_FDCWD, AT_REMOVEDIR, O_CLOEXEC, O_RDONLY, O_WRONLY, openFlags } from '../kernel/constants.ts';
-import type { BlobRef, Reg } from '../kernel/plan.ts';
+import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder, Rules } from '../kernel/plan-builder.ts';
 
 /** Registers of a cgroup that was made or opened. */
@@ -20,26 +20,6 @@ export function createCgroup(b: PlanBuilder, plan: CgroupPlan): CgroupHandle {
   const handle = openCgroup(b, plan);
   if (plan.deviceProgram && handle.cloneInto) attachDeviceProgram(b, handle.cloneInto, plan.deviceProgram);
   return handle;
-}
-
-/**
- * What clone3(2) needs, and what can be made while the child sets up its root: hierarchies of version 1 are entered by writing
- * to cgroup.procs, which waits for a grace period of the kernel's.
- */
-export function splitCgroup(plan: CgroupPlan): { before: CgroupPlan; after: CgroupPlan | undefined } {
-  const { cloneInto, directories, deviceProgram, warnings } = plan;
-  const needed = (path: string) => cloneInto === path || cloneInto?.startsWith(`${path}/`) === true;
-  const rest = directories.filter((d) => !needed(d.path));
-  if (rest.length === 0) return { before: plan, after: undefined };
-  return {
-    before: {
-      directories: directories.filter((d) => needed(d.path)),
-      warnings,
-      ...(cloneInto !== undefined && { cloneInto }),
-      ...(deviceProgram && { deviceProgram }),
-    },
-    after: { directories: rest, warnings: [] },
-  };
 }
 
 export function openCgroup(b: PlanBuilder, plan: Pick<CgroupPlan, 'directories' | 'cloneInto'>): CgroupHandle {
@@ -88,17 +68,19 @@ function writeFile(b: PlanBuilder, directory: string, { file, value, whenMissing
   b.place(next);
 }
 
-/** Moves `pid` into every leaf that clone3 did not put it into. */
-export function joinCgroup(b: PlanBuilder, { plan }: CgroupHandle, pid: Reg): void {
-  const leaves = plan.directories.filter((d) => d.leaf && d.path !== plan.cloneInto);
-  if (leaves.length === 0) return;
-  b.group('cgroup').doing('joining the cgroup');
-  const digits: BlobRef = b.blob(24, '<pid>');
-  const length = b.format(digits, pid);
-  for (const { path } of leaves) {
+/**
+ * In the new process, as long as it has the host's file systems and is who it was when it was cloned: enters every leaf that clone3(2) did
+ * not put it into. A thread that writes 0 to `tasks` waits for nobody (Linux 5.5); another's pid in cgroup.procs waits for a grace period
+ * of RCU, many milliseconds.
+ */
+export function enterCgroup(b: PlanBuilder, { plan, cloneInto }: CgroupHandle): void {
+  if (cloneInto) b.sys('close', [cloneInto]);
+  b.group('cgroup');
+  for (const { path, leaf } of plan.directories) {
+    if (!leaf || path === plan.cloneInto) continue;
     const doing = `joining ${path}`;
-    const fd = b.sys('openat', [AT_FDCWD, `${path}/cgroup.procs`, O_WRONLY | O_CLOEXEC], { doing });
-    b.write(fd, digits, { doing, size: length });
+    const fd = b.sys('openat', [AT_FDCWD, `${path}/tasks`, O_WRONLY | O_CLOEXEC], { doing });
+    b.write(fd, '0', { doing });
     b.sys('close', [fd]);
   }
 }

@@ -7,7 +7,7 @@ import { CLONE_NEWCGROUP, O_PATH, PR_SET_DUMPABLE } from '../kernel/constants.ts
 import type { Keep, Plan, Reg } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Spec } from '../spec/runtime.ts';
-import { createCgroup, joinCgroup, removeCgroup } from './cgroup-steps.ts';
+import { createCgroup, enterCgroup, removeCgroup } from './cgroup-steps.ts';
 import { runProcess, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
 import {
@@ -89,6 +89,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
   let resume: ContainerPlan['continue'];
   const child = b.clone({ flags, name: 'init', ...(cgroup?.cloneInto && { cgroup: cgroup.cloneInto }) }, () => {
     enterChild(b, handshake);
+    if (cgroup) enterCgroup(b, cgroup);
     const userNamespace = fresh('user') || namespaces.some((n) => n.type === 'user');
     if (userNamespace) {
       if (fresh('user')) {
@@ -106,7 +107,6 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
       propagation: spec.linux?.rootfsPropagation,
       lowerdirPlus: input.lowerdirPlus,
     });
-    awaitParent(b, handshake);
     if (fresh('cgroup')) {
       b.group('namespaces').doing('creating the cgroup namespace');
       b.sys('unshare', [CLONE_NEWCGROUP]);
@@ -117,6 +117,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
       ownNetwork: fresh('network'),
       ownPids: fresh('pid'),
     });
+    if (input.network?.host) awaitParent(b, handshake);
     if (input.network?.container) {
       b.group('network').doing('configuring the network');
       input.network.container(b);
@@ -165,10 +166,9 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
     b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
     letChildGo(b, handshake);
   }
-  if (cgroup) joinCgroup(b, cgroup, child.pid);
   b.group('network').doing('connecting the network');
   const held = input.network?.host?.(b, child.pid);
-  letChildGo(b, handshake);
+  if (input.network?.host) letChildGo(b, handshake);
 
   const process = awaitReady(b, handshake, child, tty);
   b.group('exec').doing('keeping the container');

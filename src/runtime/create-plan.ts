@@ -16,7 +16,7 @@ import type { Plan, Reg } from '../kernel/plan.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Process, Spec } from '../spec/runtime.ts';
-import { createCgroup, joinCgroup, splitCgroup } from './cgroup-steps.ts';
+import { createCgroup, enterCgroup } from './cgroup-steps.ts';
 import { connectUnix } from './console-steps.ts';
 import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
@@ -81,8 +81,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const runtimeHooks = [hooks.prestart, hooks.createRuntime].some((list) => list?.length);
   const containerHooks = [hooks.createContainer, hooks.startContainer].some((list) => list?.length);
 
-  const groups = input.cgroup && splitCgroup(input.cgroup);
-  const cgroup = groups && createCgroup(b, groups.before);
+  const cgroup = input.cgroup && createCgroup(b, input.cgroup);
   const gate = input.fifo === undefined ? undefined : makeGate(b, input.fifo);
   const console =
     tty && input.consoleSocket !== undefined
@@ -100,7 +99,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const child = b.clone({ flags: newNamespaces(namespaces), name: 'init', ...cloneInto }, () => {
     resetSignals(b);
     b.sys('close', [link.parent]);
-    for (const fd of [cgroup?.cloneInto, console]) if (fd) b.sys('close', [fd]);
+    if (console) b.sys('close', [console]);
+    if (cgroup) enterCgroup(b, cgroup);
     if (userNamespace) {
       b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
       awaitParent(b, { link });
@@ -119,19 +119,12 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       lowerdirPlus: true,
     });
     if (fresh('network')) loopbackUp(b);
-    const mounted = mountAll(
-      b,
-      root,
-      spec.mounts ?? [],
-      { ...input.mountFacts, userNamespace, ownNetwork: fresh('network'), ownPids: fresh('pid') },
-      // Nothing before depends on the cgroups, so they are made meanwhile.
-      () => {
-        if (!userNamespace) awaitParent(b, { link });
-        if (!fresh('cgroup')) return;
-        b.group('namespaces').doing('creating the cgroup namespace');
-        b.sys('unshare', [CLONE_NEWCGROUP]);
-      },
-    );
+    if (fresh('cgroup')) {
+      b.group('namespaces').doing('creating the cgroup namespace');
+      b.sys('unshare', [CLONE_NEWCGROUP]);
+    }
+    const facts = { ...input.mountFacts, userNamespace, ownNetwork: fresh('network'), ownPids: fresh('pid') };
+    const mounted = mountAll(b, root, spec.mounts ?? [], facts);
     if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
     const terminal = finishRoot(b, root, {
       linux: spec.linux,
@@ -198,13 +191,12 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
 
   b.sys('close', [link.child]);
   b.report(createTags.started, [child.pid, child.pidfd], []);
-  if (fresh('user')) {
-    mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
+  if (userNamespace) {
+    if (fresh('user')) {
+      mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
+    }
+    letChildGo(b, { link });
   }
-  const others = groups?.after && createCgroup(b, groups.after);
-  if (cgroup) joinCgroup(b, cgroup, child.pid);
-  if (others) joinCgroup(b, others, child.pid);
-  letChildGo(b, { link });
   if (runtimeHooks) {
     awaitMessage(b, link.parent, child.report, 'waiting for the root file system');
     b.sync(createTags.runtimeHooks, [], []);

@@ -5,8 +5,8 @@
  */
 import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
-import { joinCgroup, type CgroupHandle } from './cgroup-steps.ts';
-import { awaitMessage, awaitParent, letChildGo, type Handshake } from './handshake.ts';
+import { enterCgroup, type CgroupHandle } from './cgroup-steps.ts';
+import { awaitMessage } from './handshake.ts';
 import { pipe } from './stdio.ts';
 
 export interface Entry {
@@ -16,7 +16,6 @@ export interface Entry {
   readonly namespaces: bigint;
   readonly userNamespace: boolean;
   readonly cgroup: CgroupHandle | undefined;
-  readonly link: Handshake['link'];
   /** First thing in the stage: closes the executor's side of what both have. */
   readonly begin: () => void;
   /** In the stage, while it still has the host's /proc. */
@@ -26,7 +25,7 @@ export interface Entry {
 }
 
 export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): { pid: Reg; pidfd: Reg; report: Reg } {
-  const { init, cgroup, link } = entry;
+  const { init, cgroup } = entry;
   b.group('namespaces').doing('joining the namespaces of the container');
   const told = pipe(b, 'pid');
   const number = b.blob(4, '<pid>');
@@ -34,8 +33,7 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
   const stage = b.clone({ flags: 0n, name: 'stage', pidfd: false, ...(into && { cgroup: into }) }, () => {
     entry.begin();
     b.sys('close', [told.read]);
-    if (into) b.sys('close', [into]);
-    awaitParent(b, { link });
+    if (cgroup) enterCgroup(b, cgroup);
     entry.prepare();
     b.group('namespaces').doing('joining the namespaces of the container');
     if (entry.namespaces) b.sys('setns', [init, entry.namespaces]);
@@ -54,8 +52,6 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
   });
   entry.leave();
   b.sys('close', [told.write]);
-  if (cgroup) joinCgroup(b, cgroup, stage.pid);
-  letChildGo(b, { link });
   awaitMessage(b, told.read, stage.report, 'waiting for the new process', { at: number, size: 4 });
   b.sys('close', [told.read]);
   b.sys('wait4', [stage.pid, 0, 0, 0]);

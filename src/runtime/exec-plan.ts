@@ -56,7 +56,6 @@ export function execPlan(input: ExecPlanInput): ContainerPlan {
     namespaces: (input.userNamespace ? CLONE_NEWUSER : 0n) | containerNamespaces,
     userNamespace: input.userNamespace,
     cgroup,
-    link: handshake.link,
     begin: () => enterChild(b, handshake),
     prepare: () => scoreAndLabels(b, input.process),
     leave: () => leaveParent(b, handshake),

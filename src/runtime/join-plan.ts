@@ -62,7 +62,6 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     namespaces: input.namespaces.reduce((bits, type) => bits | cloneFlags[type], 0n),
     userNamespace: has('user'),
     cgroup,
-    link,
     begin() {
       resetSignals(b);
       for (const fd of [link.parent, console]) if (fd) b.sys('close', [fd]);

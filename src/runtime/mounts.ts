@@ -48,27 +48,14 @@ export interface Mounted {
   sealDev?: boolean;
 }
 
-/** `beforeCgroup` comes before the first mount that shows control groups, or after the last one. */
-export function mountAll(
-  b: PlanBuilder,
-  root: Reg,
-  mounts: readonly Mount[],
-  facts: MountFacts,
-  beforeCgroup?: () => void,
-): Mounted {
+export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], facts: MountFacts): Mounted {
   const mounted: Mounted = {};
-  let waiting = beforeCgroup;
   for (const mount of mounts) {
-    if (mount.type === 'cgroup' || mount.type === 'cgroup2') {
-      waiting?.();
-      waiting = undefined;
-    }
     b.group('root file system').doing(`mounting ${mount.type ?? mount.source ?? ''} on ${mount.destination}`);
     const options = parseMountOptions(mount.options ?? []);
     if (options.bind || mount.type === 'bind') mountBind(b, root, mount, options, facts);
     else mountFilesystem(b, root, mount, options, facts, mounted);
   }
-  waiting?.();
   return mounted;
 }
 

@@ -59,7 +59,8 @@ test('states: created, running, paused, exited; and what each refuses', async ()
 
 test('a paused container can be stopped', async () => {
   await using e = await openEngine();
-  const id = await e.run({ command: ['sh', '-c', 'trap "exit 9" TERM; while :; do sleep 0.01; done'] });
+  const id = await e.run({ command: ['sh', '-c', 'trap "exit 9" TERM; echo ready; while :; do sleep 0.01; done'] });
+  for await (const { line } of e.engine.logs(e.context, id, { follow: true })) if (line === 'ready\n') break;
   await e.engine.pause(e.context, id);
   await e.engine.stop(e.context, id);
   assert.equal((await e.inspect(id)).state.exitCode, 9);
