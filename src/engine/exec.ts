@@ -12,6 +12,7 @@ import type { ContainerPlan } from '../runtime/container-plan.ts';
 import { execPlan, type ExecPlanInput } from '../runtime/exec-plan.ts';
 import { hostInput, processInput } from '../runtime/host-input.ts';
 import { startError } from '../runtime/start-error.ts';
+import { deniesSetgroups } from '../runtime/userns-steps.ts';
 import { isAlive } from '../store/process-identity.ts';
 import { attachmentOf } from './attachment.ts';
 import { containerEvent } from './container-events.ts';
@@ -92,7 +93,7 @@ function planOf(parts: Parts, record: ContainerRecord, config: ExecConfig, folde
     ...(seccomp && !config.privileged && { seccomp }),
     process: processInput(own, facts, {
       createCwd: false,
-      setgroups: idMap?.mapper.kind !== 'self',
+      setgroups: !idMap || !deniesSetgroups(idMap.mapper, idMap.gids),
       userNamespace: idMap !== undefined,
     }),
     user: {

@@ -18,8 +18,9 @@ function rootlessMap(facts: HostFacts): IdMap {
   const own = (id: number): LinuxIdMapping => ({ containerID: 0, hostID: id, size: 1 });
   const ids = subordinateIds();
   const { newuidmap, newgidmap } = ids;
+  const mapper: IdMapper = { kind: 'user', uid: facts.euid, gid: facts.egid, newuidmap, newgidmap };
   if (newuidmap === undefined || newgidmap === undefined || ids.uids.length === 0 || ids.gids.length === 0) {
-    return { uids: [own(facts.euid)], gids: [own(facts.egid)], mapper: { kind: 'self' } };
+    return { uids: [own(facts.euid)], gids: [own(facts.egid)], mapper };
   }
   const append = (first: LinuxIdMapping, ranges: typeof ids.uids): LinuxIdMapping[] => {
     const map = [first];
@@ -33,6 +34,6 @@ function rootlessMap(facts: HostFacts): IdMap {
   return {
     uids: append(own(facts.euid), ids.uids),
     gids: append(own(facts.egid), ids.gids),
-    mapper: { kind: 'helpers', newuidmap, newgidmap },
+    mapper,
   };
 }

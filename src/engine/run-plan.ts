@@ -6,6 +6,7 @@ import type { HostFacts } from '../kernel/facts.ts';
 import { containerPlan, type ContainerPlan, type ContainerPlanInput } from '../runtime/container-plan.ts';
 import { hostInput, processInput } from '../runtime/host-input.ts';
 import type { RootSource } from '../runtime/rootfs.ts';
+import { deniesSetgroups } from '../runtime/userns-steps.ts';
 import type { LinuxResources, Process, Spec } from '../spec/runtime.ts';
 import { containerSpec } from './container-spec.ts';
 import { hostCapacity } from './host-capacity.ts';
@@ -81,7 +82,7 @@ export function runPlan(parts: Needed, input: RunInput): ContainerPlan {
     network: input.attached.steps,
     process: processInput(process, facts, {
       createCwd: true,
-      setgroups: idMap?.mapper.kind !== 'self',
+      setgroups: !idMap || !deniesSetgroups(idMap.mapper, idMap.gids),
       userNamespace: idMap !== undefined,
       init: config.init === true,
       warn: input.warn,
@@ -106,7 +107,7 @@ function toBeMade(parts: Needed, record: Subject): (source: string) => boolean |
 
 /** Where the container's control groups are; undefined for a user to whom none were delegated. */
 export function cgroupOf(facts: HostFacts, id: string): Cgroup | undefined {
-  const path = cgroupPath({ facts: facts.cgroup, euid: facts.euid, id });
+  const path = cgroupPath({ facts: facts.cgroup, rootless: facts.euid !== 0, id });
   return path === undefined ? undefined : cgroupDriver(facts.cgroup).locate(facts.cgroup, path);
 }
 

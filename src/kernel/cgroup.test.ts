@@ -262,13 +262,13 @@ test('a group with processes in it, or frozen, is refused', () => {
 
 test('paths: for root, with cgroupsPath, without leave', () => {
   const base = { facts: v2, id: 'a1', read: () => '', owns: () => false };
-  assert.equal(cgroupPath({ ...base, euid: 0 }), '/keelson/a1');
-  assert.equal(cgroupPath({ ...base, euid: 0, cgroupsPath: '/x/y' }), '/x/y');
-  assert.equal(cgroupPath({ ...base, euid: 0, cgroupsPath: 'x' }), '/x');
-  assert.equal(cgroupPath({ ...base, euid: 1000 }), undefined);
-  assert.equal(cgroupPath({ ...base, facts: { mode: 'none', v1: [] }, euid: 0 }), undefined);
+  assert.equal(cgroupPath({ ...base, rootless: false }), '/keelson/a1');
+  assert.equal(cgroupPath({ ...base, rootless: false, cgroupsPath: '/x/y' }), '/x/y');
+  assert.equal(cgroupPath({ ...base, rootless: false, cgroupsPath: 'x' }), '/x');
+  assert.equal(cgroupPath({ ...base, rootless: true }), undefined);
+  assert.equal(cgroupPath({ ...base, facts: { mode: 'none', v1: [] }, rootless: false }), undefined);
   assert.throws(
-    () => cgroupPath({ ...base, euid: 0, cgroupsPath: '/a/../../b' }),
+    () => cgroupPath({ ...base, rootless: false, cgroupsPath: '/a/../../b' }),
     (e) => isKeelsonError(e, 'invalid-argument'),
   );
 });
@@ -277,7 +277,7 @@ test('paths: an ordinary user gets the lowest delegated group without processes'
   const user = '/user.slice/user-1000.slice/user@1000.service';
   const facts: CgroupFacts = { ...v2, v2: { ...v2.v2!, own: `${user}/app.slice/run-u3.scope` } };
   const owns = (directory: string) => directory.startsWith(`/cg${user}`);
-  const input = { facts, euid: 1000, id: 'a1', owns };
+  const input = { facts, rootless: true, id: 'a1', owns };
   const busy = (path: string) => (path.endsWith('run-u3.scope/cgroup.procs') ? '77\n' : '');
   assert.equal(cgroupPath({ ...input, read: busy }), `${user}/app.slice/keelson/a1`);
   assert.equal(cgroupPath({ ...input, read: () => '77\n' }), `${user}/keelson/a1`);

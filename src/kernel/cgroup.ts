@@ -27,7 +27,8 @@ export const readText: ReadText = (path) => {
 /** Who asks, and what may be asked of the file system: injected for tests. */
 export interface PlacementInput {
   readonly facts: CgroupFacts;
-  readonly euid: number;
+  /** Only what was delegated to this user is theirs; root has the whole tree. */
+  readonly rootless: boolean;
   /** `linux.cgroupsPath`. */
   readonly cgroupsPath?: string;
   readonly id: string;
@@ -42,8 +43,8 @@ export interface PlacementInput {
  * it (cgroup v2). Undefined when there is no such part: the container then stays in the group of its maker.
  */
 export function cgroupPath(input: PlacementInput): string | undefined {
-  const { facts, euid, cgroupsPath, id } = input;
-  const base = euid === 0 ? '/' : delegatedBase(input);
+  const { facts, rootless, cgroupsPath, id } = input;
+  const base = rootless ? delegatedBase(input) : '/';
   if (cgroupsPath !== undefined && cgroupsPath !== '') {
     if (cgroupsPath.split('/').includes('..')) {
       throw new KeelsonError('invalid-argument', `the cgroup path ${cgroupsPath} climbs with ..`);

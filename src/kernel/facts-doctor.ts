@@ -25,7 +25,7 @@ export interface DoctorFacts extends HostFacts {
 /** Gathers them: some large files, tens of milliseconds at the most. */
 export function doctorFacts(): DoctorFacts {
   const facts = hostFacts();
-  const own = cgroupPath({ facts: facts.cgroup, euid: facts.euid, id: 'x' });
+  const own = cgroupPath({ facts: facts.cgroup, rootless: facts.euid !== 0, id: 'x' });
   const v1 = facts.cgroup.v1.flatMap((mount) => mount.controllers);
   const { v2 } = facts.cgroup;
   const offered = v2 && own ? readText(join(v2.mountPoint, own, '../..', 'cgroup.controllers')) : undefined;

@@ -90,6 +90,9 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const link = prepareLink(b);
   b.group('namespaces').doing('creating the namespaces');
   joinPidNamespace(b, namespaces);
+  // Files in /proc belong to root while a process is not dumpable, and the front isn't. The child has it from here, so that an ordinary
+  // user may write its maps.
+  if (fresh('user')) b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
   if (fresh('time')) newTimeNamespace(b, spec.linux?.timeOffsets);
 
   b.group('namespaces').doing('creating the namespaces');
@@ -102,7 +105,6 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     if (console) b.sys('close', [console]);
     if (cgroup) enterCgroup(b, cgroup);
     if (userNamespace) {
-      b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
       awaitParent(b, { link });
       const joined = joinWhatMayBe(b, namespaces);
       enterAsRoot(b, namespaces);
@@ -194,6 +196,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   if (userNamespace) {
     if (fresh('user')) {
       mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
+      b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
     }
     letChildGo(b, { link });
   }

@@ -1,18 +1,30 @@
 /** Writing the ID maps of a new user namespace (user_namespaces(7)). */
+import { KeelsonError } from '../ground/errors.ts';
 import { AT_FDCWD, O_CLOEXEC, O_WRONLY } from '../kernel/constants.ts';
 import type { BlobRef, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxIdMapping } from '../spec/runtime.ts';
+import { resetSignals } from './signal-steps.ts';
 
 /**
  * Who may write the maps. `direct`: a process with CAP_SETUID and CAP_SETGID over the parent namespace writes any map.
- * `helpers`: an ordinary user goes through the setuid programs newuidmap and newgidmap, which check /etc/subuid.
- * `self`: an ordinary user without subordinate IDs maps itself alone, and gives up setgroups(2).
+ * `user`: an ordinary user maps itself alone, giving up setgroups(2) for it; any other map goes through the setuid programs newuidmap
+ * and newgidmap, which check /etc/subuid and /etc/subgid.
  */
 export type IdMapper =
   | { readonly kind: 'direct' }
-  | { readonly kind: 'helpers'; readonly newuidmap: string; readonly newgidmap: string }
-  | { readonly kind: 'self' };
+  | {
+      readonly kind: 'user';
+      readonly uid: number;
+      readonly gid: number;
+      readonly newuidmap?: string | undefined;
+      readonly newgidmap?: string | undefined;
+    };
+
+/** Whether the map leaves the namespace without setgroups(2): what an ordinary user pays for writing it (user_namespaces(7)). */
+export function deniesSetgroups(mapper: IdMapper, gids: readonly LinuxIdMapping[]): boolean {
+  return mapper.kind === 'user' && isItself(gids, mapper.gid);
+}
 
 export function mapIds(
   b: PlanBuilder,
@@ -22,14 +34,15 @@ export function mapIds(
   mapper: IdMapper,
 ): void {
   b.group('namespaces').doing('mapping the IDs of the user namespace');
-  if (mapper.kind === 'helpers') {
-    runHelper(b, mapper.newuidmap, pid, uids);
-    runHelper(b, mapper.newgidmap, pid, gids);
-    return;
-  }
-  if (mapper.kind === 'self') writeProc(b, pid, 'setgroups', 'deny');
-  writeProc(b, pid, 'uid_map', mapText(uids));
-  writeProc(b, pid, 'gid_map', mapText(gids));
+  if (mapper.kind === 'direct' || isItself(uids, mapper.uid)) writeProc(b, pid, 'uid_map', mapText(uids));
+  else runHelper(b, 'newuidmap', mapper.newuidmap, pid, uids);
+  if (deniesSetgroups(mapper, gids)) writeProc(b, pid, 'setgroups', 'deny');
+  if (mapper.kind === 'direct' || isItself(gids, mapper.gid)) writeProc(b, pid, 'gid_map', mapText(gids));
+  else runHelper(b, 'newgidmap', mapper.newgidmap, pid, gids);
+}
+
+function isItself(map: readonly LinuxIdMapping[], id: number): boolean {
+  return map.length === 1 && map[0]?.hostID === id && map[0].size === 1;
 }
 
 function mapText(map: readonly LinuxIdMapping[]): string {
@@ -51,11 +64,22 @@ function procDirectory(b: PlanBuilder, pid: Reg): Reg {
   return b.sys('openat', [AT_FDCWD, path, 0o12000000]);
 }
 
-function runHelper(b: PlanBuilder, program: string, pid: Reg, map: readonly LinuxIdMapping[]): void {
+function runHelper(
+  b: PlanBuilder,
+  name: string,
+  program: string | undefined,
+  pid: Reg,
+  map: readonly LinuxIdMapping[],
+): void {
+  const words = map.flatMap((m) => [m.containerID, m.hostID, m.size].map(String));
+  if (program === undefined)
+    throw new KeelsonError(
+      'unsupported',
+      `an ordinary user needs ${name} (Debian's package uidmap) to map the IDs ${words.join(' ')}, and it was not found`,
+    );
   b.doing(`mapping IDs with ${program}`);
   const digits: BlobRef = b.blob(24, '<pid>');
   b.format(digits, pid);
-  const words = map.flatMap((m) => [m.containerID, m.hostID, m.size].map(String));
   const texts = [b.string(program), digits, ...words.map((w) => b.string(w))];
   const argv = b.blob(
     new Uint8Array((texts.length + 1) * 8),
@@ -63,6 +87,7 @@ function runHelper(b: PlanBuilder, program: string, pid: Reg, map: readonly Linu
     texts.map((to, i) => ({ at: i * 8, to })),
   );
   const helper = b.clone({ flags: 0n, name: 'helper', pidfd: false }, () => {
+    resetSignals(b);
     b.sys('execve', [program, argv, b.strings([])]);
   });
   b.await(helper.report);

@@ -67,7 +67,7 @@ async function asUser(Driver: typeof OverlaySnapshotter | typeof NativeSnapshott
   process.setuid?.(uid);
   const context = new Context();
   const own = [{ containerID: 0, hostID: uid, size: 1 }];
-  const ids: SandboxIds = { uids: own, gids: own, mapper: { kind: 'self' } };
+  const ids: SandboxIds = { uids: own, gids: own, mapper: { kind: 'user', uid, gid: uid } };
   const keel = Keel.spawn({ binary: join(root, 'keel') });
   for (const name of ['mnt', 'scratch']) mkdirSync(join(root, name), { mode: 0o700 });
   const snapshotter = new Driver({ keel, root, ids });

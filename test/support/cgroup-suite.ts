@@ -43,7 +43,7 @@ export function cgroupSuite(options: { keel?: string } = {}): void {
     resources: LinuxResources,
     change: { skipDevices?: boolean } = {},
   ): Promise<Made> {
-    const path = cgroupPath({ facts: facts.cgroup, euid: 0, id: `suite-${process.pid}-${count++}` });
+    const path = cgroupPath({ facts: facts.cgroup, rootless: false, id: `suite-${process.pid}-${count++}` });
     assert.ok(path);
     const cgroup = driver.locate(facts.cgroup, path);
     const skipDevices = change.skipDevices ?? true;

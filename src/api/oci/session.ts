@@ -6,6 +6,7 @@ import { hostFacts, type HostFacts } from '../../kernel/facts.ts';
 import { parseCapabilityMask } from '../../kernel/capabilities.ts';
 import { startError } from '../../runtime/start-error.ts';
 import type { Host } from '../../runtime/lifecycle/host.ts';
+import { rootlessOf, withCallersGroups } from '../../runtime/lifecycle/rootless.ts';
 import { StateStore } from '../../runtime/lifecycle/state-store.ts';
 import type { Call, Caller } from './call.ts';
 import type { Flags, Parsed } from './flags.ts';
@@ -49,13 +50,22 @@ function facts(caller: Caller): HostFacts {
   const now = performance.now();
   if (!known || now - known.at > 5000) known = { at: now, facts: hostFacts() };
   const effective = parseCapabilityMask(caller.capabilities.toString(16));
-  return { ...known.facts, capabilities: { ...known.facts.capabilities, effective } };
+  const own = { ...known.facts, capabilities: { ...known.facts.capabilities, effective } };
+  return own.euid !== 0 || own.inUserNamespace ? withCallersGroups(own, caller.pid) : own;
 }
 
-export function defaultRoot(caller: Caller): string {
-  if (caller.uid === 0) return '/run/keelson-oci';
-  const runtime = caller.env['XDG_RUNTIME_DIR'] ?? `/run/user/${caller.uid}`;
-  return join(runtime, 'keelson-oci');
+/**
+ * An ordinary user's lies in XDG_RUNTIME_DIR; so does that of root in a user namespace, unless USER says that this is a root like any other
+ * (a system container's). The sticky bit keeps it from being cleared away (XDG base directory specification).
+ */
+export function defaultRoot(
+  caller: Caller,
+  machine: Pick<HostFacts, 'inUserNamespace'>,
+): { path: string; mode: number } {
+  const runtime = caller.env['XDG_RUNTIME_DIR'];
+  const ordinary = caller.uid !== 0 || (machine.inUserNamespace && caller.env['USER'] !== 'root');
+  if (!ordinary || (caller.uid === 0 && !runtime)) return { path: '/run/keelson-oci', mode: 0o700 };
+  return { path: join(runtime || `/run/user/${caller.uid}`, 'keelson-oci'), mode: 0o1700 };
 }
 
 export function openSession(call: Call, caller: Caller, globals: Parsed): Session {
@@ -75,11 +85,14 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     }
     if (level === 'error') call.stderr(`${message}\n`);
   };
-  const store = new StateStore(globals.text('root') ? path(globals.text('root') as string) : defaultRoot(caller));
+  const machine = facts(caller);
+  const given = globals.text('root');
+  const root = given ? { path: path(given), mode: 0o700 } : defaultRoot(caller, machine);
   const host: Host = {
     runner: call,
-    store,
-    facts: facts(caller),
+    store: new StateStore(root.path, root.mode),
+    facts: machine,
+    rootless: rootlessOf(machine, globals.text('rootless')),
     warn: (message) => log('warning', message),
     caller: caller.pid,
   };

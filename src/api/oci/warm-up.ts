@@ -13,6 +13,7 @@ import { createContainer } from '../../runtime/lifecycle/create.ts';
 import { defaultSpec } from '../../runtime/lifecycle/default-spec.ts';
 import { farewellPlan } from '../../runtime/lifecycle/discard.ts';
 import type { Host } from '../../runtime/lifecycle/host.ts';
+import { rootlessOf } from '../../runtime/lifecycle/rootless.ts';
 import { StateStore } from '../../runtime/lifecycle/state-store.ts';
 import { formatConfig, parseConfig } from '../../spec/config.ts';
 import { specVersion } from './texts.ts';
@@ -29,6 +30,7 @@ export async function warmUp(idle: () => boolean): Promise<void> {
     const host: Host = {
       store,
       facts,
+      rootless: rootlessOf(facts, undefined),
       warn() {},
       caller: process.pid,
       runner: {

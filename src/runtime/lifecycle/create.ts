@@ -5,7 +5,7 @@ import { fromSystemError, isKeelsonError, KeelsonError } from '../../ground/erro
 import { cgroupDriver, cgroupPath, readText } from '../../kernel/cgroup.ts';
 import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
-import { parseMountInfo } from '../../kernel/facts-cgroup.ts';
+import { cgroupDirectory, parseMountInfo } from '../../kernel/facts-cgroup.ts';
 import type { LinuxNamespace, Spec } from '../../spec/runtime.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
@@ -13,11 +13,13 @@ import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
 import { hookOutput, hookOutputTag } from '../hook-steps.ts';
 import { hostInput, processInput } from '../host-input.ts';
 import { namespaceFile } from '../namespaces.ts';
+import { deniesSetgroups } from '../userns-steps.ts';
 import type { Bundle } from './load-bundle.ts';
 import { type ContainerState, freezerRecord, hookState } from './container-state.ts';
 import type { Host } from './host.ts';
 import type { Found } from './state-store.ts';
 import { discard } from './discard.ts';
+import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups, refuseLimits } from './rootless.ts';
 
 export interface CreateOptions {
   readonly id: string;
@@ -46,14 +48,14 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
   let placed: Placed | undefined;
   let planned: CreatePlan;
   try {
-    placed = placeCgroup(host.facts, options);
+    placed = placeCgroup(host, options);
     for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
     planned = planOf(host, options, placed);
   } catch (error) {
     host.store.remove(files);
     throw error;
   }
-  let state = stateOf(options, placed?.cgroup, host.facts);
+  let state = stateOf(options, placed?.cgroup, host);
   let child: { pid: number; pidfd: number } | undefined;
   let printed = '';
   try {
@@ -90,6 +92,13 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
   const { bundle } = options;
   const { spec } = bundle;
   const { seccomp, namespaces } = spec.linux ?? {};
+  if (host.rootless.user) checkRootless(spec);
+  if (hasOwn(spec, 'user')) checkUser(bundle.process, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? []);
+  const idMapper = idMapperOf(facts);
+  const noGroups = hasOwn(spec, 'user')
+    ? deniesSetgroups(idMapper, spec.linux?.gidMappings ?? [])
+    : facts.inUserNamespace && hasNoGroups('self');
+  if (noGroups) refuseGroups(bundle.process);
   return createPlan({
     spec: withoutOwn(spec, host.caller),
     ...withOwnGroups(hostInput(facts), spec, placed?.cgroup, facts),
@@ -98,11 +107,11 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
     process: processInput(withListenFds(bundle.process, options), facts, {
       createCwd: false,
-      setgroups: true,
+      setgroups: !noGroups,
       userNamespace: namespaces?.some((n) => n.type === 'user') ?? false,
       warn: host.warn,
     }),
-    idMapper: { kind: 'direct' },
+    idMapper,
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds + listenFds(options.environment),
@@ -125,19 +134,25 @@ interface Placed {
   readonly plan: CgroupPlan;
 }
 
-function placeCgroup(facts: HostFacts, { id, bundle: { spec } }: CreateOptions): Placed | undefined {
+function placeCgroup(host: Host, { id, bundle: { spec } }: CreateOptions): Placed | undefined {
+  const { facts, rootless } = host;
   if (facts.cgroup.mode === 'none') return undefined;
   const path = cgroupPath({
     facts: facts.cgroup,
-    euid: facts.euid,
+    rootless: rootless.cgroups,
     id,
     ...(spec.linux?.cgroupsPath !== undefined && { cgroupsPath: spec.linux.cgroupsPath }),
   });
-  if (path === undefined) return undefined;
+  if (path === undefined) {
+    refuseLimits(spec.linux?.resources ?? {}, facts.cgroup.mode === 'unified');
+    if (!hasOwn(spec, 'pid'))
+      host.warn('without a cgroup and a pid namespace of its own, not all of the container can be found and ended');
+    return undefined;
+  }
   const driver = cgroupDriver(facts.cgroup);
   const cgroup = driver.locate(facts.cgroup, path);
   const resources = spec.linux?.resources ?? {};
-  const skipDevices = facts.inUserNamespace;
+  const skipDevices = facts.inUserNamespace || rootless.cgroups;
   return { cgroup, plan: driver.create(facts.cgroup, { cgroup, resources, skipDevices }, readText) };
 }
 
@@ -163,13 +178,23 @@ function withoutOwn(spec: Spec, caller: number): Spec {
 
 type HostInput = ReturnType<typeof hostInput>;
 
-/** Without a cgroup namespace a new mount would show the machine's whole hierarchy. */
+/**
+ * Without a cgroup namespace a new mount would show the machine's whole hierarchy, and a user namespace may not make one: the container's own
+ * groups are bind-mounted, which are the caller's where it has none.
+ */
 function withOwnGroups(input: HostInput, spec: Spec, cgroup: Cgroup | undefined, facts: HostFacts): HostInput {
-  if (!cgroup || spec.linux?.namespaces?.some((n) => n.type === 'cgroup')) return input;
-  const own: Record<string, string> = { '': cgroup.directories[''] ?? '' };
-  for (const { mountPoint, controllers } of facts.cgroup.v1) {
-    const directory = cgroup.directories[controllers[0] ?? ''];
-    if (directory !== undefined) own[basename(mountPoint)] = directory;
+  if (spec.linux?.namespaces?.some((n) => n.type === 'cgroup')) return input;
+  const { v1, v2 } = facts.cgroup;
+  const own: Record<string, string> = {};
+  const add = (name: string, directory: string | undefined) => {
+    if (directory !== undefined) own[name] = directory;
+  };
+  if (v2) add('', cgroup?.directories[''] ?? cgroupDirectory(v2, v2.own));
+  for (const mount of v1) {
+    add(
+      basename(mount.mountPoint),
+      cgroup?.directories[mount.controllers[0] ?? ''] ?? cgroupDirectory(mount, mount.own),
+    );
   }
   return { ...input, mountFacts: { ...input.mountFacts, cgroup: { ...input.mountFacts.cgroup, own } } };
 }
@@ -203,14 +228,14 @@ function sharedParent({ spec, rootfs }: Bundle): { privateParent?: string } {
   return { privateParent: parents.sort((a, b) => b.length - a.length)[0] ?? '/' };
 }
 
-function stateOf({ id, bundle }: CreateOptions, cgroup: Cgroup | undefined, facts: HostFacts): ContainerState {
+function stateOf({ id, bundle }: CreateOptions, cgroup: Cgroup | undefined, { facts, rootless }: Host): ContainerState {
   const freezer = cgroup && freezerRecord(cgroupDriver(facts.cgroup).freezer(cgroup));
   return {
     id,
     init_process_pid: 0,
     init_process_start: 0,
     created: new Date().toISOString(),
-    rootless: facts.euid !== 0 || facts.inUserNamespace,
+    rootless: rootless.user && rootless.cgroups,
     cgroup_paths: cgroup?.directories ?? {},
     namespace_paths: {},
     external_descriptors: [],

@@ -1,6 +1,6 @@
 /** `exec`: one more process in a running container. */
 import { statSync } from 'node:fs';
-import { KeelsonError } from '../../ground/errors.ts';
+import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import type { Cgroup } from '../../kernel/cgroup-driver.ts';
 import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
@@ -11,6 +11,7 @@ import { namespaceFile } from '../namespaces.ts';
 import { isAlive, statusOf } from './container-state.ts';
 import { writePidFile } from './create.ts';
 import type { Host } from './host.ts';
+import { checkUser, hasNoGroups, mapOf, refuseGroups } from './rootless.ts';
 import type { Found } from './state-store.ts';
 
 export interface ExecOptions {
@@ -41,6 +42,12 @@ export async function execProcess(
   }
   const namespaces = namespaceTypes.filter((type) => isForeign(state.init_process_pid, host.caller, type));
   const userNamespace = namespaces.includes('user');
+  if (userNamespace) {
+    const pid = state.init_process_pid;
+    checkUser(process, mapOf(pid, 'uid_map'), mapOf(pid, 'gid_map'));
+  }
+  const noGroups = hasNoGroups(state.init_process_pid);
+  if (noGroups) refuseGroups(process);
   const { seccomp } = spec.linux ?? {};
   const planned = joinPlan({
     arch: hostInput(facts).arch,
@@ -48,7 +55,7 @@ export async function execProcess(
     namespaces,
     ...(state.keelson.cgroup && { cgroup: groupsToJoin(state.keelson.cgroup, options.cgroup) }),
     ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
-    process: processInput(process, facts, { createCwd: false, setgroups: true, userNamespace, warn: host.warn }),
+    process: processInput(process, facts, { createCwd: false, setgroups: !noGroups, userNamespace, warn: host.warn }),
     terminal: process.terminal ?? false,
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds,
@@ -75,8 +82,10 @@ function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boole
   const inode = (of: number | string) => {
     try {
       return statSync(`/proc/${of}/ns/${namespaceFile[type]}`).ino;
-    } catch {
-      return undefined;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' || of === caller) return undefined;
+      // What can't be looked at must not be taken for the caller's own.
+      throw fromSystemError(error, `looking at the ${type} namespace of process ${of}`);
     }
   };
   const theirs = inode(pid);

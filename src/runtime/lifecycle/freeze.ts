@@ -14,7 +14,7 @@ export async function setFrozen(host: Host, found: Found, frozen: boolean): Prom
   if (!frozen && status !== 'paused') throw new KeelsonError('conflict', 'container not paused');
   const { cgroup } = found.state.keelson;
   const freezer = cgroup && cgroupDriver(host.facts.cgroup).freezer(cgroup);
-  if (!freezer) throw new KeelsonError('unsupported', 'cannot pause or resume: the container has no freezer cgroup');
+  if (!freezer) throw new KeelsonError('unsupported', 'cannot toggle freezer: cgroups not configured for container');
   const { path, value } = frozen ? freezer.freeze : freezer.thaw;
   const deadline = Date.now() + 5000;
   try {

@@ -1,6 +1,7 @@
 import type { HostFacts } from '../../kernel/facts.ts';
 import type { PlanHooks, PlanResult } from '../../kernel/keel.ts';
 import type { Plan } from '../../kernel/plan.ts';
+import type { Rootless } from './rootless.ts';
 import type { StateStore } from './state-store.ts';
 
 /** Carries out plans as the caller of the runtime. */
@@ -12,6 +13,7 @@ export interface Host {
   readonly runner: Runner;
   readonly store: StateStore;
   readonly facts: HostFacts;
+  readonly rootless: Rootless;
   readonly warn: (message: string) => void;
   /** The process that carries out the plans. */
   readonly caller: number;

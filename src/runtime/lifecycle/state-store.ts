@@ -1,5 +1,5 @@
 /** The directory of all containers' states. `state` of one looks at nothing of the others. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import { containerFiles, type ContainerFiles, type ContainerState } from './container-state.ts';
 
@@ -10,9 +10,12 @@ export interface Found {
 
 export class StateStore {
   readonly root: string;
+  readonly #mode: number;
 
-  constructor(root: string) {
+  /** `mode`: of the directory, where it has to be made. */
+  constructor(root: string, mode: number = 0o700) {
     this.root = root;
+    this.#mode = mode;
   }
 
   /** Reserves the name. */
@@ -29,6 +32,7 @@ export class StateStore {
     }
     try {
       mkdirSync(this.root, { recursive: true, mode: 0o700 });
+      if (this.#mode !== 0o700) chmodSync(this.root, this.#mode);
     } catch (error) {
       throw fromSystemError(error, `making ${this.root}`);
     }

@@ -4,6 +4,7 @@ import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import { cgroupDriver, readText } from '../../kernel/cgroup.ts';
 import { formatConfig } from '../../spec/config.ts';
 import type { LinuxResources } from '../../spec/runtime.ts';
+import { refuseLimits } from './rootless.ts';
 import { statusOf } from './container-state.ts';
 import type { Host } from './host.ts';
 import { specOf } from './start.ts';
@@ -14,7 +15,10 @@ export function updateContainer(host: Host, found: Found, resources: LinuxResour
   if (statusOf(found.state, found.files) === 'stopped')
     throw new KeelsonError('conflict', 'cannot update a stopped container');
   const { cgroup } = found.state.keelson;
-  if (!cgroup) throw new KeelsonError('unsupported', 'the container has no cgroup of its own');
+  if (!cgroup) {
+    refuseLimits(resources, false);
+    return;
+  }
   for (const write of cgroupDriver(host.facts.cgroup).update(cgroup, resources, readText)) {
     try {
       writeFileSync(write.path, write.value, { flag: 'r+' });

@@ -13,7 +13,10 @@ export const ps: Command = {
       throw new KeelsonError('invalid-argument', 'ps needs at least 1 argument: the ID of a container');
     const format = args.text('format') ?? 'table';
     if (format !== 'table' && format !== 'json') throw new KeelsonError('invalid-argument', 'invalid format option');
-    const pids = groupPids(host.store.find(id).state);
+    const { state } = host.store.find(id);
+    if (!state.keelson.cgroup)
+      throw new KeelsonError('unsupported', 'unable to get all container pids: the container has no cgroup of its own');
+    const pids = groupPids(state);
     if (format === 'json') {
       call.stdout(`${JSON.stringify(pids)}\n`);
       return 0;
