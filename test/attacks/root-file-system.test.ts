@@ -1,30 +1,17 @@
 /** ATTACKS, section A: root file systems, links and descriptors that are to lead out of the container while it is set up. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { MountSpec } from '../../src/engine/types.ts';
 import { keelBinary } from '../../src/kernel/keel.ts';
+import { outsideOf } from '../support/hostile-files.ts';
 import { image } from '../support/hostile-image.ts';
-import { type OpenEngine, openEngine, outputOf } from '../support/open-engine.ts';
+import { openEngine, outputOf } from '../support/open-engine.ts';
+import { swapping } from '../support/swapping.ts';
 
 const run = { image: 'hostile' } as const;
-
-/** A directory of the host that nothing may be made in, and how a link in the image would lead there. */
-function outside(e: OpenEngine): { path: string; untouched(): void } {
-  const path = join(e.scratch, 'outside');
-  mkdirSync(path);
-  writeFileSync(join(path, 'file'), 'the host’s');
-  return {
-    path,
-    untouched() {
-      assert.deepEqual(readdirSync(path), ['file']);
-      assert.equal(readFileSync(join(path, 'file'), 'utf8'), 'the host’s');
-    },
-  };
-}
 
 const bind = (source: string, target: string): MountSpec => ({ type: 'bind', source, target, readOnly: false });
 
@@ -32,7 +19,7 @@ describe('a link in the place of', () => {
   for (const name of ['proc', 'sys', 'dev']) {
     test(`2019-16884, 2019-19921, 2023-27561, 2023-28642, 2026-41579, 2026-47766: /${name} leads nowhere on the host`, async () => {
       await using e = await openEngine();
-      const host = outside(e);
+      const host = outsideOf(e.scratch);
       await image(e, { files: { [name]: { link: host.path } } });
       const result = await e
         .output({ ...run, command: ['sh', '-c', 'cat /proc/self/attr/current /proc/1/status'] })
@@ -53,7 +40,7 @@ describe('a link in the place of', () => {
 
   test('crun 2025-24965: the files that are mounted over those of the image', async () => {
     await using e = await openEngine();
-    const host = outside(e);
+    const host = outsideOf(e.scratch);
     const link = { link: join(host.path, 'file') };
     await image(e, {
       files: { 'etc/hosts': link, 'etc/hostname': link, 'etc/resolv.conf': { link: join(host.path, 'new') } },
@@ -64,7 +51,7 @@ describe('a link in the place of', () => {
 
   test('the target of a bind, of a volume and of a tmpfs', async () => {
     await using e = await openEngine();
-    const host = outside(e);
+    const host = outsideOf(e.scratch);
     const data = join(e.scratch, 'data');
     mkdirSync(data);
     await image(e, { files: { link: { link: host.path }, up: { link: '../../../../../../../../../' + host.path } } });
@@ -85,42 +72,20 @@ describe('a link in the place of', () => {
 
   test('2024-45310, 2021-30465: a directory that is swapped for a link while mount points are made in it', async () => {
     await using e = await openEngine();
-    const host = outside(e);
+    const host = outsideOf(e.scratch);
     const shared = join(e.scratch, 'shared');
     mkdirSync(join(shared, 'dir'), { recursive: true });
     symlinkSync(host.path, join(shared, 'link'));
     await image(e, {});
-    const swapping = spawn(process.execPath, [
-      '-e',
-      // What is made in \`dir\` while it is away puts both back to the start.
-      `const { mkdirSync, renameSync, rmSync, symlinkSync } = require('node:fs');
-       const at = (name) => ${JSON.stringify(`${shared}/`)} + name;
-       for (;;) {
-         try {
-           renameSync(at('dir'), at('aside')); renameSync(at('link'), at('dir'));
-           renameSync(at('dir'), at('link')); renameSync(at('aside'), at('dir'));
-         } catch {
-           for (const name of ['dir', 'aside', 'link']) rmSync(at(name), { recursive: true, force: true });
-           mkdirSync(at('dir'));
-           symlinkSync(${JSON.stringify(host.path)}, at('link'));
-         }
-       }`,
-    ]);
-    const ended = once(swapping, 'exit');
-    try {
-      const until = Date.now() + 8000;
-      for (let turn = 0; Date.now() < until; turn++) {
-        const mounts = [
-          bind(shared, '/shared'),
-          { type: 'tmpfs', source: '', target: `/shared/dir/new${turn}/deep`, readOnly: false },
-        ] as const;
-        await e.output({ ...run, command: ['true'], mounts }).catch(() => {});
-        host.untouched();
-      }
-    } finally {
-      assert.equal(swapping.exitCode, null);
-      swapping.kill('SIGKILL');
-      await ended;
+    await using _ = swapping([join(shared, 'dir'), join(shared, 'link')]);
+    const until = Date.now() + 8000;
+    for (let turn = 0; Date.now() < until; turn++) {
+      const mounts = [
+        bind(shared, '/shared'),
+        { type: 'tmpfs', source: '', target: `/shared/dir/new${turn}/deep`, readOnly: false },
+      ] as const;
+      await e.output({ ...run, command: ['true'], mounts }).catch(() => {});
+      host.untouched();
     }
   });
 
@@ -149,7 +114,7 @@ describe('descriptors and memory of the runtime', () => {
   test('2016-9962: what enters a container shows it no descriptor of the host', async () => {
     await using e = await openEngine();
     await image(e, {});
-    const host = outside(e);
+    const host = outsideOf(e.scratch);
     const watch = `while :; do
       for fd in /proc/[0-9]*/fd/*; do echo "$(readlink "$fd")"; done
       cat /proc/[0-9]*/root${host.path}/file
@@ -243,7 +208,7 @@ describe('who one is inside', () => {
 
 test('2015-3629: a container that is started again meets the links that it has made', async () => {
   await using e = await openEngine();
-  const host = outside(e);
+  const host = outsideOf(e.scratch);
   await image(e, {});
   const script = `rm -rf /etc/hosts /tmp /x; ln -s ${host.path} /tmp; ln -s ${host.path}/file /x; rm -rf /sys 2>/dev/null; true`;
   const id = await e.run({

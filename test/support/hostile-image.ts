@@ -1,13 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContainerDefaults } from '../../src/spec/image.ts';
+import { type HostileFiles, placeFiles } from './hostile-files.ts';
 import type { OpenEngine } from './open-engine.ts';
 
 export interface HostileImage {
   readonly config?: ContainerDefaults;
   /** Files and links in it, beside a busybox. */
-  readonly files?: Readonly<Record<string, string | { link: string }>>;
+  readonly files?: HostileFiles;
 }
 
 /** Makes the image `hostile`, as a hostile registry would serve it: `files` take the place of what it would have there. */
@@ -18,12 +19,7 @@ export async function image(e: OpenEngine, { config = {}, files = {} }: HostileI
   copyFileSync('/usr/bin/busybox', join(root, 'bin/busybox'));
   for (const applet of ['sh', 'cat', 'id', 'ls', 'env', 'sleep', 'echo'])
     symlinkSync('busybox', join(root, 'bin', applet));
-  for (const [path, content] of Object.entries(files)) {
-    rmSync(join(root, path), { recursive: true, force: true });
-    mkdirSync(join(root, path, '..'), { recursive: true });
-    if (typeof content === 'string') writeFileSync(join(root, path), content);
-    else symlinkSync(content.link, join(root, path));
-  }
+  placeFiles(root, files);
   const tar = execFileSync('tar', ['cf', '-', '-C', root, '.'], { maxBuffer: 64 << 20 });
   return e.engine.images.create(e.context, {
     layer: (async function* () {

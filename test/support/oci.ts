@@ -17,6 +17,7 @@ import { defaultSpec } from '../../src/runtime/lifecycle/default-spec.ts';
 import { formatConfig } from '../../src/spec/config.ts';
 import type { Spec } from '../../src/spec/runtime.ts';
 import { checkout } from './engine.ts';
+import { type HostileFiles, placeFiles } from './hostile-files.ts';
 
 export const ociBinary: string = join(checkout, 'bin/keelson-oci');
 
@@ -55,13 +56,14 @@ export class Oci implements AsyncDisposable {
   readonly root: string = join(this.directory, 'state');
   #bundles = 0;
 
-  /** A bundle around busybox; `change` edits its config. */
-  bundle(args: readonly string[], change: (spec: Spec) => Spec = (spec) => spec): string {
+  /** A bundle around busybox; `change` edits its config, `files` take the place of what its root would have there. */
+  bundle(args: readonly string[], change: (spec: Spec) => Spec = (spec) => spec, files: HostileFiles = {}): string {
     const bundle = join(this.directory, `bundle${++this.#bundles}`);
     const rootfs = join(bundle, 'rootfs');
     for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp']) mkdirSync(join(rootfs, name), { recursive: true });
     copyFileSync('/usr/bin/busybox', join(rootfs, 'bin/busybox'));
     for (const applet of applets) symlinkSync('busybox', join(rootfs, 'bin', applet));
+    placeFiles(rootfs, files);
     const base = defaultSpec('1.2.1');
     const process = { ...(base.process ?? { user: { uid: 0, gid: 0 }, cwd: '/' }), terminal: false, args };
     writeFileSync(join(bundle, 'config.json'), formatConfig(change({ ...base, process })));
