@@ -56,6 +56,8 @@ export function makeDevices(
   options: { bind: boolean; links: boolean },
 ): void {
   b.group('devices');
+  // Nodes have their mode from the start: a change afterwards would follow a link that somebody has put in the node's place meanwhile.
+  const mask = b.doing('making devices').sys('umask', [0]);
   for (const device of devices) {
     b.doing(`making the device ${device.path}`);
     const inDev = /^\/dev\/([^/]+)$/.exec(device.path)?.[1];
@@ -72,17 +74,17 @@ export function makeDevices(
     const name = device.path.slice(slash + 1);
     const mode = (types[device.type] ?? S_IFCHR) | 0;
     const number = device.type === 'p' ? 0n : makedev(device.major ?? 0, device.minor ?? 0);
-    const permissions = device.fileMode ?? 0o666;
-    // An existing node is left as it is; fchmodat undoes the umask.
+    const permissions = (device.fileMode ?? 0o666) & 0o7777;
+    // An existing node is left as it is.
     const exists = b.label();
     b.sys('mknodat', [parent, name, mode | permissions, number], { on: { EEXIST: exists } });
-    b.sys('fchmodat', [parent, name, permissions]);
     if ((device.uid ?? 0) !== 0 || (device.gid ?? 0) !== 0) {
       b.sys('fchownat', [parent, name, device.uid ?? 0, device.gid ?? 0, 0x100]);
     }
     b.place(exists);
     if (!inDev) b.sys('close', [parent]);
   }
+  b.sys('umask', [mask]);
   if (!options.links) return;
   b.doing('making the links of /dev');
   for (const [from, to] of links) b.sys('symlinkat', [to, dev, from], { on: { EEXIST: 'continue' } });

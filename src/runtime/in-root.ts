@@ -5,13 +5,12 @@
 import {
   AT_FDCWD,
   O_CLOEXEC,
-  O_CREAT,
   O_PATH,
-  O_WRONLY,
   openFlags,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
+  S_IFREG,
 } from '../kernel/constants.ts';
 import type { Reg, Value } from '../kernel/plan.ts';
 import type { PlanBuilder, SysOptions } from '../kernel/plan-builder.ts';
@@ -59,10 +58,9 @@ export function ensureDirectory(
 
 /** An O_PATH descriptor of the file (or of whatever is there), made empty where it is missing. */
 export function ensureFile(b: PlanBuilder, root: Value, path: string): Reg {
-  const { O_NOFOLLOW } = openFlags(b.arch);
   return ensure(b, root, path, followInRoot, O_PATH, (parent, name) => {
-    const fd = b.sys('openat', [parent, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644]);
-    b.sys('close', [fd]);
+    // Not open(2): a FIFO that somebody puts there meanwhile would hold it up.
+    b.sys('mknodat', [parent, name, S_IFREG | 0o644, 0], { on: { EEXIST: 'continue' } });
   });
 }
 
@@ -102,6 +100,7 @@ function ensure(
     else b.sys('mkdirat', [parent, name, 0o755], { on: { EEXIST: 'continue' } });
     openIn(b, root, prefix, open);
     b.place(next);
+    if (parent !== root) b.sys('close', [parent]);
     parent = here;
   }
   b.place(done);

@@ -197,7 +197,11 @@ export function moveRoot(b: PlanBuilder, root: Reg, bare: readonly string[]): vo
   const MS_MOVE = 8192;
   b.group('root file system').doing('moving the root file system');
   // A procfs without masks that stays mounted would let the container mount another one like it.
-  for (const path of bare) b.sys('umount2', [path, MNT_DETACH], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
+  for (const path of bare) {
+    // A mount that is shared with the host would go there, too.
+    b.sys('mount', [0, path, 0, MS_SLAVE | MS_REC, 0], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
+    b.sys('umount2', [path, MNT_DETACH], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
+  }
   b.sys('fchdir', [root]);
   b.sys('mount', ['.', '/', 0, MS_MOVE, 0]);
   b.sys('chroot', ['.']);
