@@ -97,7 +97,7 @@ const wrong: [path: string, value: unknown, message: RegExp][] = [
   ['process.cwd', 'tmp', /process\.cwd: expected an absolute path, got "tmp"/],
   ['process.args', [], /process\.args: expected at least 1 entries, got 0/],
   ['process.env', ['A=b\0c'], /process\.env\[0\]: contains a NUL byte/],
-  ['process.user', { uid: -1, gid: 0 }, /process\.user\.uid: expected an integer from 0 to 4294967295, got -1/],
+  ['process.user', { uid: -1, gid: 0 }, /process\.user\.uid: expected an integer from 0 to 4294967294, got -1/],
   ['process.user', { uid: 4294967296, gid: 0 }, /process\.user\.uid/],
   ['process.user', { uid: 1.5, gid: 0 }, /process\.user\.uid/],
   [

@@ -78,6 +78,9 @@ const deviceNumber = integer(0, 0xffffffff);
 /** `*` of the cgroup rules is -1 in documents of docker and podman: the same as absent. */
 const deviceNumberOrAll = integer(-1, 0xffffffff);
 
+/** The last number means "leave it as it is" to setresuid(2) and chown(2), so that a process that asked for it would stay root. */
+const id = integer(0, 0xfffffffe);
+
 const idMapping = object<oci.LinuxIdMapping>(
   'config-linux.md#user-namespace-mappings',
   { containerID: required(uint32), hostID: required(uint32), size: required(integer(1, 0xffffffff)) },
@@ -105,10 +108,10 @@ const mount = object<oci.Mount>(
 
 const user = object<oci.User>('config.md#posix-platform-user', {
   // A document of Go's leaves out what is 0.
-  uid: withDefault(uint32, 0),
-  gid: withDefault(uint32, 0),
+  uid: withDefault(id, 0),
+  gid: withDefault(id, 0),
   umask: optional(integer(0, 0o7777)),
-  additionalGids: optional(list(uint32, { max: 65536 })),
+  additionalGids: optional(list(id, { max: 65536 })),
 });
 
 const capabilityNames = list(nonEmpty);
@@ -200,8 +203,8 @@ const device = object<oci.LinuxDevice>(
     major: optional(deviceNumber),
     minor: optional(deviceNumber),
     fileMode: optional(uint32),
-    uid: optional(uint32),
-    gid: optional(uint32),
+    uid: optional(id),
+    gid: optional(id),
   },
   (d, at) => {
     if (d.type === 'p') return;
