@@ -143,6 +143,7 @@ static int send_call(struct front *f)
 	add_u32(&t, geteuid());
 	add_u32(&t, getegid());
 	add_u32(&t, mask);
+	add_u32(&t, (uint32_t)f->fd);
 	add(&t, &capabilities, sizeof capabilities);
 	add_string(&t, getcwd(cwd, sizeof cwd) ? cwd : "");
 	add_strings(&t, f->argv);
@@ -242,6 +243,16 @@ static int next_message(struct front *f, struct frame *head, uint8_t **payload)
 	return frame_read(f->fd, head, payload);
 }
 
+/*
+ * The planner knows the environment now. What a plan starts is a copy of this process, whose /proc/<pid>/environ a container may come to see before
+ * it executes its program.
+ */
+static void forget_environment(void)
+{
+	for (char **entry = environ; *entry; entry++)
+		memset(*entry, 0, strlen(*entry));
+}
+
 /* The exit code, or -1 to call again: the planner left before it took the call. */
 static int serve(struct front *f)
 {
@@ -259,6 +270,7 @@ static int serve(struct front *f)
 		case MESSAGE_ALIVE:
 			break;
 		case MESSAGE_RUN:
+			forget_environment();
 			run_plan(f, payload, head.size); /* a planner that is gone is noticed when it is listened to */
 			break;
 		case MESSAGE_SUPERVISE:

@@ -1,6 +1,6 @@
 // Made from native/ops.json by `node scripts/build-keel.mjs --ops`.
 
-export const wireVersion = 1;
+export const wireVersion = 2;
 
 export const archNumbers = {
   x86_64: 1,

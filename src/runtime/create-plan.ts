@@ -52,6 +52,7 @@ export interface CreatePlanInput {
   readonly fifo?: string;
   readonly consoleSocket?: string;
   readonly preserveFds: number;
+  readonly channel?: number;
   readonly newKeyring: boolean;
   readonly pivot: boolean;
   /** Without pivot: the host's procfs and sysfs mounts, which must not stay in reach of the kernel's "fully visible" rule. */
@@ -104,13 +105,15 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     b.sys('close', [link.parent]);
     if (console) b.sys('close', [console]);
     if (cgroup) enterCgroup(b, cgroup);
+    if (userNamespace) b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
+    // By the host's /proc, before a mount namespace is joined that may have another (CVE-2025-52881).
+    scoreAndLabels(b, input.process);
     if (userNamespace) {
       awaitParent(b, { link });
       const joined = joinWhatMayBe(b, namespaces);
       enterAsRoot(b, namespaces);
       joined();
     } else joinNamespaces(b, namespaces);
-    scoreAndLabels(b, input.process);
     isolateMounts(b, spec.linux?.rootfsPropagation);
     if (input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
     const nul = openHost(b, '/dev/null', O_PATH, { doing: "opening the host's /dev/null" });
@@ -170,9 +173,11 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
           standalone: {
             preserveFds: input.preserveFds,
             newKeyring: input.newKeyring,
+            ...(input.channel !== undefined && { channel: input.channel }),
             scheduling: schedulingOf(spec),
             ...(state && {
-              beforeExec: (end) => runHooks(end, 'startContainer', hooks.startContainer, state('created'), process.env),
+              beforeExec: (end, confine) =>
+                runHooks(end, 'startContainer', hooks.startContainer, state('created'), process.env, confine),
             }),
           },
         });

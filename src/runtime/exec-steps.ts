@@ -73,9 +73,11 @@ export interface Standalone {
   /** Descriptors from 3 on that the program inherits. */
   readonly preserveFds: number;
   readonly newKeyring: boolean;
+  /** The conversation with the planner, which nobody in a container may find: closed when nothing is left to say. */
+  readonly channel?: number;
   readonly scheduling?: Scheduling;
-  /** Between the start and the program. */
-  readonly beforeExec?: (b: PlanBuilder) => void;
+  /** Between the start and the program. `confine`: the steps by which a child of this process becomes as confined as the program will be. */
+  readonly beforeExec?: (b: PlanBuilder, confine: () => void) => void;
 }
 
 const CAP_DAC_OVERRIDE = 1;
@@ -91,6 +93,11 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
     inheritable: held(p.capabilities.inheritable),
     ambient: held(p.capabilities.ambient),
   };
+  const { channel, beforeExec } = p.standalone ?? {};
+  const hangUp = () => channel !== undefined && b.group('exec').doing('leaving the planner').sys('close', [channel]);
+  // A hook that fails says what it printed, as long as somebody hears it.
+  const talks = beforeExec !== undefined && !p.gate;
+  if (!talks) hangUp();
   streams(b, p);
   limits(b, p);
   if (p.standalone?.scheduling) setScheduling(b, p.standalone.scheduling);
@@ -114,16 +121,26 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   });
   if (p.standalone) findProgram(b, p, sets.effective.includes(CAP_DAC_OVERRIDE));
   waitForGate(b, p);
-  p.standalone?.beforeExec?.(b);
+  beforeExec?.(b, () => confine(b, p, sets));
+  if (talks) hangUp();
+  confine(b, p, sets);
+  execute(b, p, self);
+}
+
+/**
+ * The filter comes last, so that it need not allow what sets capabilities; but without no_new_privs installing it takes one of those that are
+ * given up then.
+ */
+function confine(b: PlanBuilder, p: ProcessInput & ProcessWiring, sets: CapabilityNumbers): void {
+  if (p.noNewPrivileges) setCapabilities(b, sets);
   if (p.seccomp) {
-    if (!p.noNewPrivileges && user.uid !== 0 && p.heldCapabilities.includes(CAP_SYS_ADMIN)) {
+    if (!p.noNewPrivileges && p.user.uid !== 0 && p.heldCapabilities.includes(CAP_SYS_ADMIN)) {
       b.group('security').doing('raising CAP_SYS_ADMIN to install the seccomp filter');
       capset(b, [CAP_SYS_ADMIN], [...new Set([...sets.permitted, CAP_SYS_ADMIN])], sets.inheritable);
     }
     installSeccomp(b, p.seccomp.filter, p.seccomp.flags);
   }
-  setCapabilities(b, sets);
-  execute(b, p, self);
+  if (!p.noNewPrivileges) setCapabilities(b, sets);
 }
 
 function streams(b: PlanBuilder, p: ProcessInput & ProcessWiring): void {
@@ -219,7 +236,10 @@ function workingDirectory(b: PlanBuilder, p: ProcessInput): void {
 /** Tells the executor that all is set up, then blocks until the keeper says go. End of file: there is no keeper any more. */
 function waitForGate(b: PlanBuilder, p: ProcessWiring): void {
   b.group('exec').doing('waiting for the start');
-  if (p.ready) b.write(p.ready, 'r', { on: { EPIPE: 'continue' } });
+  if (p.ready) {
+    b.write(p.ready, 'r', { on: { EPIPE: 'continue' } });
+    b.sys('close', [p.ready]);
+  }
   if (!p.gate) return;
   const go = b.label();
   const count = b.sys('read', [p.gate, b.blob(1), 1]);

@@ -17,18 +17,29 @@ export function hookOutput({ registers, blobs }: PlanMessage): string {
     .trim();
 }
 
-/** One after the other; the first that fails fails the plan. `state` is the JSON of `state`; `environment` is for hooks that name none. */
+/**
+ * One after the other; the first that fails fails the plan. `state` is the JSON of `state`; `environment` is for hooks that name none; `confine`
+ * comes right before a hook's program.
+ */
 export function runHooks(
   b: PlanBuilder,
   kind: keyof Hooks,
   hooks: readonly Hook[] | undefined,
   state: string,
   environment: readonly string[] = [],
+  confine?: () => void,
 ): void {
-  for (const [i, hook] of (hooks ?? []).entries()) runHook(b, `${kind} hook #${i}`, hook, state, environment);
+  for (const [i, hook] of (hooks ?? []).entries()) runHook(b, `${kind} hook #${i}`, hook, state, environment, confine);
 }
 
-function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, environment: readonly string[]): void {
+function runHook(
+  b: PlanBuilder,
+  what: string,
+  hook: Hook,
+  state: string,
+  environment: readonly string[],
+  confine: (() => void) | undefined,
+): void {
   const doing = `error running ${what}: ${hook.path}`;
   b.group('hooks').doing(doing);
   const input = pipe(b, 'hook_stdin');
@@ -39,11 +50,14 @@ function runHook(b: PlanBuilder, what: string, hook: Hook, state: string, enviro
     b.sys('dup3', [output, 1, 0]);
     b.sys('dup3', [output, 2, 0]);
     b.sys('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC]);
-    b.sys('execve', [
-      hook.path,
-      b.strings(hook.args?.length ? hook.args : [hook.path]),
-      b.strings(hook.env ?? environment),
-    ]);
+    confine?.();
+    b.group('hooks')
+      .doing(doing)
+      .sys('execve', [
+        hook.path,
+        b.strings(hook.args?.length ? hook.args : [hook.path]),
+        b.strings(hook.env ?? environment),
+      ]);
   });
   b.sys('close', [input.read]);
   b.write(input.write, state, { on: { EPIPE: 'continue' } });

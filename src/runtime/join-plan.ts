@@ -32,6 +32,7 @@ export interface JoinPlanInput {
   readonly terminal: boolean;
   readonly consoleSocket?: string;
   readonly preserveFds: number;
+  readonly channel?: number;
   readonly scheduling: Scheduling;
 }
 
@@ -91,7 +92,12 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
         ready: undefined,
         userNamespace: has('user'),
         seccomp: input.seccomp,
-        standalone: { preserveFds: input.preserveFds, newKeyring: false, scheduling: input.scheduling },
+        standalone: {
+          preserveFds: input.preserveFds,
+          newKeyring: true,
+          ...(input.channel !== undefined && { channel: input.channel }),
+          scheduling: input.scheduling,
+        },
         procDone: true,
       });
     if (!lacksHome(input.process)) return last(b, input.process);

@@ -15,6 +15,8 @@ export interface Caller {
   readonly uid: number;
   readonly gid: number;
   readonly umask: number;
+  /** The front's descriptor of this conversation, which processes that it clones have, too. */
+  readonly channel: number;
   readonly capabilities: bigint;
   readonly cwd: string;
   readonly argv: readonly string[];
@@ -37,7 +39,7 @@ export function readCall(payload: Buffer): Caller {
   const strings = (): string[] => Array.from({ length: u32() }, string);
   try {
     if (u32() !== wireVersion) throw new RangeError('another version');
-    const [terminals, pid, uid, gid, umask] = [u32(), u32(), u32(), u32(), u32()] as const;
+    const [terminals, pid, uid, gid, umask, channel] = [u32(), u32(), u32(), u32(), u32(), u32()] as const;
     at += 8;
     const capabilities = payload.readBigUInt64LE(at - 8);
     const cwd = string();
@@ -47,7 +49,7 @@ export function readCall(payload: Buffer): Caller {
       const equals = entry.indexOf('=');
       if (equals > 0) env[entry.slice(0, equals)] = entry.slice(equals + 1);
     }
-    return { terminals, pid, uid, gid, umask, capabilities, cwd, argv, env };
+    return { terminals, pid, uid, gid, umask, channel, capabilities, cwd, argv, env };
   } catch (cause) {
     throw new KeelsonError('corrupt', 'the call could not be read', { cause });
   }

@@ -95,6 +95,7 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     rootless: rootlessOf(machine, globals.text('rootless')),
     warn: (message) => log('warning', message),
     caller: caller.pid,
+    channel: caller.channel,
   };
   return { call, caller, globals, host, path, log };
 }

@@ -115,6 +115,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds + listenFds(options.environment),
+    ...(host.channel !== undefined && { channel: host.channel }),
     newKeyring: !options.noNewKeyring,
     pivot: !options.noPivot,
     ...(options.noPivot && { bareMounts: bareMounts(bundle.rootfs) }),

@@ -59,6 +59,7 @@ export async function execProcess(
     terminal: process.terminal ?? false,
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds,
+    ...(host.channel !== undefined && { channel: host.channel }),
     scheduling: schedulingOf(spec, process),
   });
   const result = await host.runner.run(planned.plan, {

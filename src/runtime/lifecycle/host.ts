@@ -17,4 +17,6 @@ export interface Host {
   readonly warn: (message: string) => void;
   /** The process that carries out the plans. */
   readonly caller: number;
+  /** The descriptor on which it hears of them. */
+  readonly channel?: number;
 }
