@@ -48,6 +48,8 @@ export interface CreatePlanInput {
   readonly seccomp?: { readonly filter: Uint8Array; readonly flags: number };
   readonly process: ProcessInput;
   readonly idMapper: IdMapper;
+  /** The runtime itself is in a user namespace: what the kernel refuses there it refuses the container, too. */
+  readonly inUserNamespace: boolean;
   /** The FIFO at which the process waits to be started; absent: it goes on at once. */
   readonly fifo?: string;
   readonly consoleSocket?: string;
@@ -77,6 +79,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const namespaces = spec.linux?.namespaces ?? [];
   const fresh = (type: LinuxNamespaceType) => namespaces.some((n) => n.type === type && n.path === undefined);
   const userNamespace = namespaces.some((n) => n.type === 'user');
+  const confined = userNamespace || input.inUserNamespace;
   const tty = spec.process?.terminal ?? false;
   const hooks = spec.hooks ?? {};
   const runtimeHooks = [hooks.prestart, hooks.createRuntime].some((list) => list?.length);
@@ -128,7 +131,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       b.group('namespaces').doing('creating the cgroup namespace');
       b.sys('unshare', [CLONE_NEWCGROUP]);
     }
-    const facts = { ...input.mountFacts, userNamespace, ownNetwork: fresh('network'), ownPids: fresh('pid') };
+    const facts = { ...input.mountFacts, userNamespace: confined, ownNetwork: fresh('network'), ownPids: fresh('pid') };
     const mounted = mountAll(b, root, spec.mounts ?? [], facts);
     if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
     const terminal = finishRoot(b, root, {
@@ -138,7 +141,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       devInRoot: !mounted.bindDev,
       sealDev: mounted.sealDev === true,
       terminal: tty,
-      userNamespace,
+      userNamespace: confined,
       ...(input.process.createCwd && { cwd: input.process.cwd }),
     });
     if (fresh('uts')) setNames(b, spec);

@@ -112,6 +112,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
       warn: host.warn,
     }),
     idMapper,
+    inUserNamespace: facts.inUserNamespace,
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds + listenFds(options.environment),
