@@ -194,11 +194,11 @@ static void poke(struct machine *m, const struct op *op)
 	memcpy(m->blobs[op->values[0].index].data + op->values[0].number, &value, op->number & 0xff);
 }
 
-static int format_decimal(struct machine *m, const struct op *op)
+static int format_digits(struct machine *m, const struct op *op)
 {
 	const struct value *at = &op->values[0];
 	char digits[24];
-	int count = snprintf(digits, sizeof digits, "%lld", (long long)value_of(m, &op->values[1]));
+	int count = snprintf(digits, sizeof digits, op->number == 8 ? "%llo" : "%lld", (long long)value_of(m, &op->values[1]));
 	if (count + 1 > (int64_t)m->blobs[at->index].size - at->number)
 		return failed(m, op, -EOVERFLOW);
 	memcpy(m->blobs[at->index].data + at->number, digits, (size_t)count + 1);
@@ -376,7 +376,7 @@ static int step(struct machine *m, const struct op *op, uint32_t *next)
 		set_dst(m, op, value_of(m, &op->values[0]));
 		return 0;
 	case OP_FORMAT:
-		return format_decimal(m, op);
+		return format_digits(m, op);
 	case OP_LABEL:
 		return 0;
 	case OP_JUMP:

@@ -101,7 +101,7 @@ class Encoder {
         this.#head(op.op, 1, 0, op.dst);
         return this.#value(op.value);
       case 'format':
-        this.#head(op.op, 2, 0, op.dst);
+        this.#head(op.op, 2, 0, op.dst, op.octal ? 8 : 10);
         this.#value(op.at);
         return this.#value(op.value);
       case 'label':

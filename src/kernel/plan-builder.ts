@@ -1,4 +1,5 @@
 import { CLONE_PARENT } from './constants.ts';
+import type { PlanMessage } from './plan-answers.ts';
 import type { BlobRef, BlobSpec, ErrnoRule, Keep, Label, Op, Plan, Reg, Value } from './plan.ts';
 
 /** Strings among arguments become NUL-terminated blobs; equal ones share a blob. */
@@ -18,6 +19,12 @@ export interface SysOptions {
 /** A field of a structure: byte offset, byte size, value. A register is poked in, a blob becomes a pointer. */
 export type Field = readonly [at: number, size: 1 | 2 | 4 | 8, value: Value];
 
+/** Makes the operations that go on where a plan stopped to ask. */
+export type Answer = (chunk: PlanBuilder, message: PlanMessage) => void;
+
+/** The tags of `ask`, far from those that others choose. */
+const firstQuestion = 1000;
+
 /**
  * Builds a Plan. Operations go to the current list; `clone` and `keep`'s exit plan open a nested one for the
  * length of a callback. Registers and blobs are numbered across all lists.
@@ -33,6 +40,9 @@ export class PlanBuilder {
   readonly #blobs: BlobSpec[] = [];
   readonly #strings = new Map<string, BlobRef>();
   readonly #names: Record<number, string>;
+  /** What was asked, and the last chunk that the process which asks was sent: its registers and blobs go on from there. */
+  readonly #questions: Answer[];
+  readonly #sent: { last: PlanBuilder };
 
   /** `after`: the plan of which this one is a chunk, sent in answer to a `sync`. */
   constructor(arch: Plan['arch'], after?: PlanBuilder) {
@@ -40,6 +50,8 @@ export class PlanBuilder {
     this.#registers = after ? after.#registers : 0;
     this.#blobBase = after ? after.#blobBase + after.#blobs.length : 0;
     this.#names = after ? { ...after.#names } : {};
+    this.#questions = after ? after.#questions : [];
+    this.#sent = after ? after.#sent : { last: this };
   }
 
   /** Names the purpose of the operations that follow, for `explain`. */
@@ -132,10 +144,10 @@ export class PlanBuilder {
     this.#push({ op: 'set', dst, value });
   }
 
-  /** Decimal digits of `value` at `at`; the register holds their count. */
-  format(at: BlobRef, value: Value): Reg {
+  /** Decimal (or octal) digits of `value` at `at`; the register holds their count. */
+  format(at: BlobRef, value: Value, options: { octal?: boolean } = {}): Reg {
     const dst = this.reg('digits');
-    this.#push({ op: 'format', at, value, dst });
+    this.#push({ op: 'format', at, value, dst, ...options });
     return dst;
   }
 
@@ -198,12 +210,12 @@ export class PlanBuilder {
   }
 
   /** clone3(2) with CLONE_PARENT: a child of this process's parent, in this one's place. Its exit signal is this one's. */
-  cloneSuccessor(name: string, body: () => void): Reg {
+  cloneSuccessor(name: string, flags: bigint, body: () => void): Reg {
     const dst = this.reg(`${name}_pid`);
     const [group, doing] = [this.#group, this.#doing];
     const ops = this.#nested(body);
     [this.#group, this.#doing] = [group, doing];
-    this.#push({ op: 'clone', flags: CLONE_PARENT, exitSignal: 0, dst, body: ops });
+    this.#push({ op: 'clone', flags: CLONE_PARENT | flags, exitSignal: 0, dst, body: ops });
     return dst;
   }
 
@@ -213,6 +225,22 @@ export class PlanBuilder {
 
   sync(tag: number, regs: readonly Reg[], blobs: readonly BlobRef[]): void {
     this.#push({ op: 'sync', tag, regs, blobs });
+  }
+
+  /** A `sync` that `reply` answers: all questions of a plan have to be asked by one and the same process. */
+  ask(regs: readonly Reg[], blobs: readonly BlobRef[], answer: Answer): void {
+    this.sync(firstQuestion + this.#questions.length, regs, blobs);
+    this.#questions.push(answer);
+  }
+
+  /** The chunk that answers one of the questions; undefined for a message that is none. */
+  reply(message: PlanMessage): Plan | undefined {
+    const answer = this.#questions[message.tag - firstQuestion];
+    if (!answer) return undefined;
+    const chunk = new PlanBuilder(this.arch, this.#sent.last);
+    this.#sent.last = chunk;
+    answer(chunk, message);
+    return chunk.build();
   }
 
   report(tag: number, regs: readonly Reg[], blobs: readonly BlobRef[]): void {

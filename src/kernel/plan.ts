@@ -72,8 +72,17 @@ export type Op = OpBase &
         readonly dst: Reg;
       }
     | { readonly op: 'set'; readonly dst: Reg; readonly value: Value }
-    /** Writes the decimal digits of value, then a NUL, into the blob; dst = their count. For /proc/<pid>/… and cgroup.procs. */
-    | { readonly op: 'format'; readonly at: BlobRef; readonly value: Value; readonly dst?: Reg }
+    /**
+     * Writes the decimal digits of value (`octal`: the octal ones), then a NUL, into the blob; dst = their count. For /proc/<pid>/…,
+     * cgroup.procs, a mount's mode=.
+     */
+    | {
+        readonly op: 'format';
+        readonly at: BlobRef;
+        readonly value: Value;
+        readonly octal?: boolean;
+        readonly dst?: Reg;
+      }
     | { readonly op: 'label'; readonly label: Label }
     | { readonly op: 'jump'; readonly to: Label }
     /** Signed 64-bit comparison; jumps when it holds. */

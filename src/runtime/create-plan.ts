@@ -3,40 +3,32 @@
  * a plain child of whoever runs the plan, with its standard streams. It waits at a FIFO (`create`) or goes on at once (`run`).
  */
 import type { CgroupPlan } from '../kernel/cgroup-driver.ts';
-import {
-  AT_FDCWD,
-  CLONE_NEWCGROUP,
-  MS_PRIVATE,
-  O_PATH,
-  O_RDWR,
-  PR_SET_DUMPABLE,
-  S_IFIFO,
-} from '../kernel/constants.ts';
+import { AT_FDCWD, CLONE_NEWCGROUP, MS_PRIVATE, O_PATH, O_RDWR, S_IFIFO } from '../kernel/constants.ts';
 import type { Plan, Reg } from '../kernel/plan.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Process, Spec } from '../spec/runtime.ts';
-import { createCgroup, enterCgroup } from './cgroup-steps.ts';
+import { createCgroup } from './cgroup-steps.ts';
 import { connectUnix } from './console-steps.ts';
 import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
+import { type Birth, cloneFirst } from './first-process.ts';
 import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.ts';
 import { runHooks } from './hook-steps.ts';
 import { openHost } from './in-root.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
-import { enterAsRoot, joinNamespaces, joinWhatMayBe, joinPidNamespace, newNamespaces, setNames } from './namespaces.ts';
+import { setNames } from './namespaces.ts';
 import { loopbackUp } from './network-up.ts';
 import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
 import type { Scheduling } from './scheduling-steps.ts';
 import { resetSignals } from './signal-steps.ts';
 import { plainOutput, receiveDescriptor, sendDescriptor } from './stdio.ts';
 import { writeSysctls } from './sysctls.ts';
-import { newTimeNamespace } from './time-namespace.ts';
-import { lacksHome, lookupTag, requestHome } from './user-steps.ts';
+import { lacksHome, requestHome } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 
-/** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's, and in the container's namespaces. */
-export const createTags = { started: 10, runtimeHooks: 11, containerHooks: 12 } as const;
+/** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces. */
+export const createTags = { started: 10, runtimeHooks: 11 } as const;
 
 export interface CreatePlanInput {
   readonly spec: Spec;
@@ -78,7 +70,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const { spec } = input;
   const namespaces = spec.linux?.namespaces ?? [];
   const fresh = (type: LinuxNamespaceType) => namespaces.some((n) => n.type === type && n.path === undefined);
-  const userNamespace = namespaces.some((n) => n.type === 'user');
+  const has = (type: LinuxNamespaceType) => namespaces.some((n) => n.type === type);
+  const userNamespace = has('user');
   const confined = userNamespace || input.inUserNamespace;
   const tty = spec.process?.terminal ?? false;
   const hooks = spec.hooks ?? {};
@@ -92,31 +85,22 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
       : undefined;
   const link = prepareLink(b);
-  b.group('namespaces').doing('creating the namespaces');
-  joinPidNamespace(b, namespaces);
-  // Files in /proc belong to root while a process is not dumpable, and the front isn't. The child has it from here, so that an ordinary
-  // user may write its maps.
-  if (fresh('user')) b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
-  if (fresh('time')) newTimeNamespace(b, spec.linux?.timeOffsets);
-
-  b.group('namespaces').doing('creating the namespaces');
-  let atHome: ((message: PlanMessage) => Plan) | undefined;
-  let late: ((builder: PlanBuilder, state: (status: string) => string) => void) | undefined;
-  const cloneInto = cgroup?.cloneInto && { cgroup: cgroup.cloneInto };
-  const child = b.clone({ flags: newNamespaces(namespaces), name: 'init', ...cloneInto }, () => {
-    resetSignals(b);
-    b.sys('close', [link.parent]);
-    if (console) b.sys('close', [console]);
-    if (cgroup) enterCgroup(b, cgroup);
-    if (userNamespace) b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
+  let stateFor: (status: string) => string = () => '';
+  const birth: Birth = {
+    namespaces,
+    timeOffsets: spec.linux?.timeOffsets,
+    cgroup,
+    link,
+    begin() {
+      resetSignals(b);
+      b.sys('close', [link.parent]);
+      if (console) b.sys('close', [console]);
+    },
     // By the host's /proc, before a mount namespace is joined that may have another (CVE-2025-52881).
-    scoreAndLabels(b, input.process);
-    if (userNamespace) {
-      awaitParent(b, { link });
-      const joined = joinWhatMayBe(b, namespaces);
-      enterAsRoot(b, namespaces);
-      joined();
-    } else joinNamespaces(b, namespaces);
+    prepare: () => scoreAndLabels(b, input.process),
+    mapIds: (pid) => mapIds(b, pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper),
+  };
+  const child = cloneFirst(b, birth, () => {
     isolateMounts(b, spec.linux?.rootfsPropagation);
     if (input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
     const nul = openHost(b, '/dev/null', O_PATH, { doing: "opening the host's /dev/null" });
@@ -131,7 +115,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       b.group('namespaces').doing('creating the cgroup namespace');
       b.sys('unshare', [CLONE_NEWCGROUP]);
     }
-    const facts = { ...input.mountFacts, userNamespace: confined, ownNetwork: fresh('network'), ownPids: fresh('pid') };
+    const facts = { ...input.mountFacts, userNamespace: confined, ownNetwork: fresh('network'), ownPids: has('pid') };
     const mounted = mountAll(b, root, spec.mounts ?? [], facts);
     if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
     const terminal = finishRoot(b, root, {
@@ -144,7 +128,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       userNamespace: confined,
       ...(input.process.createCwd && { cwd: input.process.cwd }),
     });
-    if (fresh('uts')) setNames(b, spec);
+    if (has('uts')) setNames(b, spec);
     if (runtimeHooks) {
       b.group('hooks').doing('waiting for the hooks');
       b.write(link.child, 'h');
@@ -185,29 +169,13 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
           },
         });
       if (!lacksHome(input.process)) return last(to, input.process);
-      const answer = requestHome(to);
-      atHome = (message) => {
-        const chunk = new PlanBuilder(input.arch, to);
-        last(chunk, answer(input.process, message.blobs, message.registers));
-        return chunk.build();
-      };
+      requestHome(to, input.process, last);
     };
-    if (containerHooks) {
-      b.sync(createTags.containerHooks, [], []);
-      late = rest;
-    } else rest(b);
+    if (containerHooks) b.ask([], [], (chunk) => rest(chunk, stateFor));
+    else rest(b);
   });
-  if (!child.pidfd) throw new RangeError('a process without a pidfd');
 
-  b.sys('close', [link.child]);
   b.report(createTags.started, [child.pid, child.pidfd], []);
-  if (userNamespace) {
-    if (fresh('user')) {
-      mapIds(b, child.pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper);
-      b.sys('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]);
-    }
-    letChildGo(b, { link });
-  }
   if (runtimeHooks) {
     awaitMessage(b, link.parent, child.report, 'waiting for the root file system');
     b.sync(createTags.runtimeHooks, [], []);
@@ -223,12 +191,12 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     pidfd: child.pidfd,
     ...(master && !console && { terminal: master }),
     resume(message, state) {
-      if (message.tag === lookupTag && atHome) return atHome(message);
+      stateFor = state;
+      const answer = b.reply(message);
+      if (answer) return answer;
       const chunk = new PlanBuilder(input.arch, b);
-      if (message.tag === createTags.runtimeHooks) {
-        runHooks(chunk, 'prestart', hooks.prestart, state('creating'));
-        runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'));
-      } else late?.(chunk, state);
+      runHooks(chunk, 'prestart', hooks.prestart, state('creating'));
+      runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'));
       return chunk.build();
     },
   };

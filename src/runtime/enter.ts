@@ -43,7 +43,7 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
       b.sys('setresgid', [0, 0, 0]);
       b.sys('setresuid', [0, 0, 0]);
     }
-    const pid = b.cloneSuccessor('exec', () => {
+    const pid = b.cloneSuccessor('exec', 0n, () => {
       b.sys('close', [told.write]);
       body();
     });

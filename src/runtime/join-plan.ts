@@ -16,7 +16,7 @@ import { cloneFlags } from './namespaces.ts';
 import type { Scheduling } from './scheduling-steps.ts';
 import { resetSignals } from './signal-steps.ts';
 import { openTerminal, plainOutput, sendDescriptor } from './stdio.ts';
-import { lacksHome, lookupTag, requestHome } from './user-steps.ts';
+import { lacksHome, requestHome } from './user-steps.ts';
 
 export const confirmTag = 10;
 
@@ -57,7 +57,6 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
       : undefined;
   const link = prepareLink(b);
-  let atHome: ((message: PlanMessage) => Plan) | undefined;
   const entry: Entry = {
     init,
     namespaces: input.namespaces.reduce((bits, type) => bits | cloneFlags[type], 0n),
@@ -101,12 +100,7 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
         procDone: true,
       });
     if (!lacksHome(input.process)) return last(b, input.process);
-    const answer = requestHome(b);
-    atHome = (message) => {
-      const chunk = new PlanBuilder(input.arch, b);
-      last(chunk, answer(input.process, message.blobs, message.registers));
-      return chunk.build();
-    };
+    requestHome(b, input.process, last);
   });
   const master = input.terminal ? takeTerminal(b, link.parent, child.report) : undefined;
   if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);
@@ -116,7 +110,6 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     pid: child.pid,
     pidfd: child.pidfd,
     ...(master && !console && { terminal: master }),
-    resume: (message) =>
-      message.tag === lookupTag && atHome ? atHome(message) : new PlanBuilder(input.arch, b).build(),
+    resume: (message) => b.reply(message) ?? new PlanBuilder(input.arch, b).build(),
   };
 }

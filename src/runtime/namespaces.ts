@@ -10,6 +10,7 @@ import {
   CLONE_NEWUTS,
   O_RDONLY,
 } from '../kernel/constants.ts';
+import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespace, LinuxNamespaceType, Spec } from '../spec/runtime.ts';
 import { openHost } from './in-root.ts';
@@ -56,6 +57,12 @@ export function enterAsRoot(b: PlanBuilder, namespaces: readonly LinuxNamespace[
     b.sys('setns', [fd, CLONE_NEWUSER]);
     b.sys('close', [fd]);
   }
+  becomeRoot(b);
+}
+
+/** Of the user namespace that this process is in. Where setgroups(2) is denied the groups stay. */
+export function becomeRoot(b: PlanBuilder): void {
+  b.group('namespaces').doing('becoming root of the user namespace');
   b.sys('setgroups', [0, 0], { on: { EPERM: 'continue' } });
   b.sys('setresgid', [0, 0, 0]);
   b.sys('setresuid', [0, 0, 0]);
@@ -72,43 +79,53 @@ export function joinPidNamespace(b: PlanBuilder, namespaces: readonly LinuxNames
   }
 }
 
-export function joinNamespaces(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
+/** Namespaces to join, opened by their paths before any of them is joined: what a path means may be another afterwards. */
+export type OpenedNamespace = { readonly type: LinuxNamespaceType; readonly doing: string; readonly fd: Reg };
+
+/** The mount namespace last: with it goes the sight of the host's files. */
+export function openNamespaces(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): OpenedNamespace[] {
   b.group('namespaces');
-  for (const { type, path } of namespaces) {
-    if (path === undefined || type === 'pid' || type === 'user') continue;
-    b.doing(`joining the ${type} namespace ${path}`);
-    const fd = openHost(b, path, O_RDONLY);
-    b.sys('setns', [fd, cloneFlags[type]]);
-    b.sys('close', [fd]);
-  }
+  const opened = namespaces.flatMap(({ type, path }) => {
+    if (path === undefined) return [];
+    const doing = `joining the ${type} namespace ${path}`;
+    return [{ type, doing, fd: openHost(b.doing(doing), path, O_RDONLY) }];
+  });
+  return opened.sort((x, y) => Number(x.type === 'mount') - Number(y.type === 'mount'));
+}
+
+/** With `mayFail` a namespace whose owner this process is not yet is left for the function that is returned. */
+export function joinOpened(
+  b: PlanBuilder,
+  opened: readonly OpenedNamespace[],
+  { mayFail }: { mayFail: boolean },
+): () => void {
+  b.group('namespaces');
+  const tried = opened.map(({ type, doing, fd }) => {
+    b.doing(doing);
+    return b.sys('setns', [fd, cloneFlags[type]], mayFail ? { on: { EPERM: 'continue' } } : {});
+  });
+  if (!mayFail) for (const { fd } of opened) b.sys('close', [fd]);
+  return () => {
+    if (!mayFail) return;
+    for (const [i, { type, doing, fd }] of opened.entries()) {
+      const done = b.label();
+      b.group('namespaces').doing(doing);
+      b.branch(tried[i] ?? 0, '>=', 0, done);
+      b.sys('setns', [fd, cloneFlags[type]]);
+      b.place(done);
+      b.sys('close', [fd]);
+    }
+  };
+}
+
+/** Those that a process may join after it was cloned. */
+export function joinNamespaces(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): void {
+  const own = namespaces.filter(({ type }) => type !== 'pid' && type !== 'user');
+  joinOpened(b, openNamespaces(b, own), { mayFail: false });
 }
 
 export function setNames(b: PlanBuilder, spec: Spec): void {
   b.group('namespaces').doing('setting the host name');
   if (spec.hostname) b.sys('sethostname', [spec.hostname, Buffer.byteLength(spec.hostname)]);
   if (spec.domainname) b.sys('setdomainname', [spec.domainname, Buffer.byteLength(spec.domainname)]);
-}
-
-/**
- * Namespaces that the host owns have to be joined before the user namespace is, those that it owns itself after: tries all, and gives back what tries
- * the rest again.
- */
-export function joinWhatMayBe(b: PlanBuilder, namespaces: readonly LinuxNamespace[]): () => void {
-  b.group('namespaces');
-  const tried = namespaces.flatMap(({ type, path }) => {
-    if (path === undefined || type === 'pid' || type === 'user') return [];
-    const doing = `joining the ${type} namespace ${path}`;
-    const fd = openHost(b.doing(doing), path, O_RDONLY);
-    return [{ type, doing, fd, result: b.sys('setns', [fd, cloneFlags[type]], { on: { EPERM: 'continue' } }) }];
-  });
-  return () => {
-    for (const { type, doing, fd, result } of tried) {
-      const done = b.label();
-      b.group('namespaces').doing(doing);
-      b.branch(result, '>=', 0, done);
-      b.sys('setns', [fd, cloneFlags[type]]);
-      b.place(done);
-      b.sys('close', [fd]);
-    }
-  };
 }

@@ -75,20 +75,22 @@ function readAccountFile(b: PlanBuilder, path: string): { content: BlobRef; coun
 }
 
 /**
- * In the child, in its root: HOME from passwd, for a process that has none (an empty one counts as none). Stops at a `sync`; what it is answered with
- * is the process with its HOME.
+ * In the child, in its root: HOME from passwd, for a process that has none (an empty one counts as none). Asks the planner; `then` goes on with the
+ * process that has its HOME.
  */
 export function requestHome(
   b: PlanBuilder,
-): (process: ProcessInput, blobs: readonly Uint8Array[], values: readonly bigint[]) => ProcessInput {
+  process: ProcessInput,
+  then: (chunk: PlanBuilder, process: ProcessInput) => void,
+): void {
   b.group('security').doing('looking up the home directory');
   const { content, count } = readAccountFile(b, '/etc/passwd');
-  b.sync(lookupTag, [count], [content]);
-  return (process, blobs, values) => {
-    const text = Buffer.from(blobs[0] ?? new Uint8Array(0)).subarray(0, Math.max(0, Number(values[0] ?? 0n)));
+  b.ask([count], [content], (chunk, { blobs, registers }) => {
+    const text = Buffer.from(blobs[0] ?? new Uint8Array(0)).subarray(0, Math.max(0, Number(registers[0] ?? 0n)));
     const { home } = lookupUser(String(process.user.uid), [], text.toString('utf8'), '');
-    return { ...process, env: [...process.env.filter((entry) => !entry.startsWith('HOME=')), `HOME=${home}`] };
-  };
+    const env = [...process.env.filter((entry) => !entry.startsWith('HOME=')), `HOME=${home}`];
+    then(chunk, { ...process, env });
+  });
 }
 
 export function lacksHome(process: ProcessInput): boolean {
