@@ -29,7 +29,6 @@ static const struct shape shapes[] = {
 	[OP_PEEK] = {"b", true, true, false, false},
 	[OP_SET] = {"v", true, true, false, false},
 	[OP_FORMAT] = {"bv", false, true, false, false},
-	[OP_LABEL] = {"", false, false, false, false},
 	[OP_JUMP] = {"", false, false, false, true},
 	[OP_BRANCH] = {"vv", false, false, false, true},
 	[OP_FAIL] = {"v", false, false, false, false},
@@ -147,7 +146,7 @@ static int take_rules(struct reader *in, struct op *op, uint32_t list_count)
 		const struct rule *rule = &op->rules[i];
 		if (rule->then < RULE_CONTINUE || rule->then > RULE_RETRY)
 			return bad(in, "unknown kind of rule %u", rule->then);
-		if (rule->then == RULE_JUMP && rule->argument >= list_count)
+		if (rule->then == RULE_JUMP && rule->argument > list_count)
 			return bad(in, "a rule jumps to %u, out of its list", rule->argument);
 	}
 	return 0;
@@ -270,7 +269,7 @@ static int take_op(struct reader *in, struct op *op, uint32_t list_count)
 		return bad(in, "an operation without the register it needs");
 	if (head.rules > 0 && !shape->may_have_rules)
 		return bad(in, "rules where none may be");
-	if (shape->has_target && head.target >= list_count)
+	if (shape->has_target && head.target > list_count)
 		return bad(in, "a jump to %u, out of its list", head.target);
 	if ((error = take_values(in, op, shape)) || (error = take_rules(in, op, list_count)) || (error = check_sizes(in, op)))
 		return error;

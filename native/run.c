@@ -377,8 +377,6 @@ static int step(struct machine *m, const struct op *op, uint32_t *next)
 		return 0;
 	case OP_FORMAT:
 		return format_digits(m, op);
-	case OP_LABEL:
-		return 0;
 	case OP_JUMP:
 		*next = op->target;
 		return 0;

@@ -7,7 +7,7 @@ import { syscallNumber } from './syscalls.ts';
 /** A plan's bytes for keel, and its operations in the order of the ids by which keel names them in a failure. */
 export interface EncodedPlan {
   readonly bytes: Uint8Array;
-  /** ops[i] has the id firstId + i: every operation, nested ones after the one that holds them. */
+  /** ops[i] has the id firstId + i: every operation but the labels, nested ones after the one that holds them. */
   readonly ops: readonly Op[];
 }
 
@@ -72,11 +72,14 @@ class Encoder {
   #list(ops: readonly Op[]): void {
     const outer = this.#labels;
     this.#labels = new Map();
-    ops.forEach((op, index) => {
-      if (op.op === 'label') this.#labels.set(op.label.label, index);
-    });
-    this.#u32(ops.length);
+    let count = 0;
     for (const op of ops) {
+      if (op.op === 'label') this.#labels.set(op.label.label, count);
+      else count++;
+    }
+    this.#u32(count);
+    for (const op of ops) {
+      if (op.op === 'label') continue;
       this.#op = op;
       this.#ops.push(op);
       this.#encodeOp(op);
@@ -105,7 +108,7 @@ class Encoder {
         this.#value(op.at);
         return this.#value(op.value);
       case 'label':
-        return this.#head(op.op, 0, 0);
+        return; // a place, known by the number of the operation after it
       case 'jump':
         return this.#head(op.op, 0, 0, undefined, 0, this.#target(op.to));
       case 'branch':
@@ -173,7 +176,7 @@ class Encoder {
     this.#list(keep.exitPlan);
   }
 
-  #head(op: Op['op'], values: number, rules: number, dst?: Reg, number = 0, target = 0): void {
+  #head(op: keyof typeof opNumbers, values: number, rules: number, dst?: Reg, number = 0, target = 0): void {
     this.#reserve(20);
     const { at, view } = { at: this.#at, view: this.#view };
     view.setUint16(at, opNumbers[op], true);

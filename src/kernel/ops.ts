@@ -1,6 +1,6 @@
 // Made from native/ops.json by `node scripts/build-keel.mjs --ops`.
 
-export const wireVersion = 2;
+export const wireVersion = 3;
 
 export const archNumbers = {
   x86_64: 1,
@@ -13,7 +13,6 @@ export const opNumbers = {
   peek: 3,
   set: 4,
   format: 5,
-  label: 6,
   jump: 7,
   branch: 8,
   fail: 9,

@@ -39,7 +39,8 @@ export class PlanBuilder {
   readonly #blobBase: number;
   readonly #blobs: BlobSpec[] = [];
   readonly #strings = new Map<string, BlobRef>();
-  readonly #names: Record<number, string>;
+  readonly #constants = new Map<string, BlobRef>();
+  readonly #names: string[];
   /** What was asked, and the last chunk that the process which asks was sent: its registers and blobs go on from there. */
   readonly #questions: Answer[];
   readonly #sent: { last: PlanBuilder };
@@ -49,7 +50,7 @@ export class PlanBuilder {
     this.arch = arch;
     this.#registers = after ? after.#registers : 0;
     this.#blobBase = after ? after.#blobBase + after.#blobs.length : 0;
-    this.#names = after ? { ...after.#names } : {};
+    this.#names = after ? [...after.#names] : [];
     this.#questions = after ? after.#questions : [];
     this.#sent = after ? after.#sent : { last: this };
   }
@@ -97,10 +98,18 @@ export class PlanBuilder {
     return ref;
   }
 
+  /** What is made once in a plan, under a key. Never poke into it. */
+  constant(key: string, make: () => BlobRef): BlobRef {
+    let known = this.#constants.get(key);
+    if (!known) this.#constants.set(key, (known = make()));
+    return known;
+  }
+
   /** A NULL-terminated array of pointers to strings, as execve(2) wants. */
-  strings(list: readonly string[]): BlobRef {
-    const pointers = list.map((s, i) => ({ at: i * 8, to: this.string(s) }));
-    return this.blob((list.length + 1) * 8, JSON.stringify(list), pointers);
+  strings(list: readonly (string | BlobRef)[]): BlobRef {
+    const pointers = list.map((s, i) => ({ at: i * 8, to: typeof s === 'string' ? this.string(s) : s }));
+    const words = list.map((s) => (typeof s === 'string' ? s : '…'));
+    return this.blob((list.length + 1) * 8, JSON.stringify(words), pointers);
   }
 
   /** A structure; fields not named are zero. `text` is how `explain` shows it. */
@@ -112,6 +121,8 @@ export class PlanBuilder {
     for (const [at, width, value] of fields) {
       if (typeof value === 'object' && 'blob' in value) pointers.push({ at, to: value });
       else if (typeof value === 'object') pokes.push([at, width, value]);
+      else if (typeof value === 'number' && value >= 0 && value <= 0xffffffff && width >= 4)
+        bytes.writeUInt32LE(value, at);
       else if (width === 8) bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(value)), at);
       else bytes.writeUIntLE(Number(BigInt.asUintN(width * 8, BigInt(value))), at, width);
     }
@@ -123,10 +134,18 @@ export class PlanBuilder {
   /** One system call; the result is in the register returned. */
   sys(name: string, args: readonly Arg[], options: SysOptions = {}): Reg {
     const dst = options.dst ?? this.reg(name);
-    this.#push(
-      { op: 'syscall', name, args: args.map((a) => this.#value(a)), dst, rules: rulesOf(options.on) },
-      options.doing,
-    );
+    const values: Value[] = [];
+    for (const arg of args) values.push(this.#value(arg));
+    // Not by #push: most operations are system calls, and a plan has hundreds.
+    this.#ops.push({
+      op: 'syscall',
+      name,
+      args: values,
+      dst,
+      rules: rulesOf(options.on),
+      group: this.#group,
+      doing: options.doing ?? this.#doing,
+    });
     return dst;
   }
 
@@ -272,7 +291,7 @@ export class PlanBuilder {
     return {
       arch: this.arch,
       registers: this.#registers,
-      registerNames: { ...this.#names },
+      registerNames: this.#names,
       blobs: this.#blobs,
       ops: this.#ops,
     };
@@ -309,8 +328,13 @@ const noRules: ErrnoRule[] = [];
 
 function rulesOf(on: Rules | undefined): ErrnoRule[] {
   if (on === undefined) return noRules;
-  return Object.entries(on).map(([errno, then]) => {
-    if (then === 'continue') return { errno, then };
-    return 'label' in then ? { errno, then: 'jump', to: then } : { errno, then: 'retry', ms: then.retryMs };
-  });
+  const rules: ErrnoRule[] = [];
+  for (const errno in on) {
+    const then = on[errno];
+    if (then === undefined) continue;
+    if (then === 'continue') rules.push({ errno, then });
+    else if ('label' in then) rules.push({ errno, then: 'jump', to: then });
+    else rules.push({ errno, then: 'retry', ms: then.retryMs });
+  }
+  return rules;
 }

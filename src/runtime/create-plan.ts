@@ -24,7 +24,7 @@ import type { Scheduling } from './scheduling-steps.ts';
 import { resetSignals } from './signal-steps.ts';
 import { plainOutput, receiveDescriptor, sendDescriptor } from './stdio.ts';
 import { writeSysctls } from './sysctls.ts';
-import { lacksHome, requestHome } from './user-steps.ts';
+import { environmentOf } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 
 /** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces. */
@@ -147,29 +147,28 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
         sendDescriptor(to.group('exec').doing('handing over the terminal'), link.child, terminal.master);
         to.sys('close', [terminal.master]);
       }
-      const last = (builder: PlanBuilder, process: ProcessInput) =>
-        runProcess(builder, {
-          ...process,
-          pipes: undefined,
-          terminal: terminal?.slave,
-          gate,
-          ready: gate && link.child,
-          procDone: true,
-          userNamespace,
-          seccomp: input.seccomp,
-          standalone: {
-            preserveFds: input.preserveFds,
-            newKeyring: input.newKeyring,
-            ...(input.channel !== undefined && { channel: input.channel }),
-            scheduling: schedulingOf(spec),
-            ...(state && {
-              beforeExec: (end, confine) =>
-                runHooks(end, 'startContainer', hooks.startContainer, state('created'), process.env, confine),
-            }),
-          },
-        });
-      if (!lacksHome(input.process)) return last(to, input.process);
-      requestHome(to, input.process, last);
+      const environment = environmentOf(to, input.process);
+      runProcess(to, {
+        ...input.process,
+        environment,
+        pipes: undefined,
+        terminal: terminal?.slave,
+        gate,
+        ready: gate && link.child,
+        procDone: true,
+        userNamespace,
+        seccomp: input.seccomp,
+        standalone: {
+          preserveFds: input.preserveFds,
+          newKeyring: input.newKeyring,
+          ...(input.channel !== undefined && { channel: input.channel }),
+          scheduling: schedulingOf(spec),
+          ...(state && {
+            beforeExec: (end, confine) =>
+              runHooks(end, 'startContainer', hooks.startContainer, state('created'), environment, confine),
+          }),
+        },
+      });
     };
     if (containerHooks) b.ask([], [], (chunk) => rest(chunk, stateFor));
     else rest(b);

@@ -10,7 +10,7 @@ import {
   PR_SET_PDEATHSIG,
   SIGKILL,
 } from '../kernel/constants.ts';
-import type { Reg } from '../kernel/plan.ts';
+import type { BlobRef, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import {
   becomeUser,
@@ -55,7 +55,12 @@ export interface ProcessInput {
   readonly init?: boolean;
 }
 
+/** Entries as in `env`, or blobs that hold one when the plan runs. */
+export type Environment = readonly (string | BlobRef)[];
+
 export interface ProcessWiring {
+  /** Instead of `env`. */
+  readonly environment?: Environment;
   readonly pipes: Pipes | undefined;
   readonly terminal: Reg | undefined;
   /** What the process waits on before it starts, and where it says that it does; without a gate it goes on at once. */
@@ -281,10 +286,10 @@ function findProgram(b: PlanBuilder, p: ProcessInput, override: boolean): void {
 }
 
 /** execve(2), along PATH for a bare name as execvp(3) does: what is missing or may not be executed there is passed over. */
-function execute(b: PlanBuilder, p: ProcessInput, self: Reg | undefined): void {
+function execute(b: PlanBuilder, p: ProcessInput & ProcessWiring, self: Reg | undefined): void {
   const [command = ''] = p.args;
   b.group('exec').doing(`exec: ${JSON.stringify(command)}`);
-  const envp = b.strings(p.env);
+  const envp = b.strings(p.environment ?? p.env);
   if (self) {
     b.sys('execveat', [self, '', b.strings(['keel', 'init', ...p.args]), envp, 0x1000]);
     return;

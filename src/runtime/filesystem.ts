@@ -66,11 +66,11 @@ export function setAttributes(
 ): void {
   const { set = 0, clear = 0, propagation = 0 } = change;
   const text = `{attr_set=0x${set.toString(16)}, attr_clr=0x${clear.toString(16)}, propagation=0x${propagation.toString(16)}}`;
-  const attr = b.struct(text, 32, [
-    [0, 8, set],
-    [8, 8, clear],
-    [16, 8, propagation],
-    ...(change.userns === undefined ? [] : ([[24, 8, change.userns]] as const)),
-  ]);
+  const fields = [[0, 8, set] as const, [8, 8, clear] as const, [16, 8, propagation] as const];
+  const { userns } = change;
+  const attr =
+    userns === undefined
+      ? b.constant(`mount_attr ${text}`, () => b.struct(text, 32, fields))
+      : b.struct(text, 32, [...fields, [24, 8, userns]]);
   b.sys('mount_setattr', [mount, '', AT_EMPTY_PATH | (change.recursive ? AT_RECURSIVE : 0), attr, 32], options);
 }

@@ -3,6 +3,7 @@ import { CLOSE_RANGE_CLOEXEC, SIGKILL } from '../kernel/constants.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Hook, Hooks } from '../spec/runtime.ts';
+import type { Environment } from './exec-steps.ts';
 import { pipe } from './stdio.ts';
 import { resetSignals } from './signal-steps.ts';
 
@@ -26,7 +27,7 @@ export function runHooks(
   kind: keyof Hooks,
   hooks: readonly Hook[] | undefined,
   state: string,
-  environment: readonly string[] = [],
+  environment: Environment = [],
   confine?: () => void,
 ): void {
   for (const [i, hook] of (hooks ?? []).entries()) runHook(b, `${kind} hook #${i}`, hook, state, environment, confine);
@@ -37,7 +38,7 @@ function runHook(
   what: string,
   hook: Hook,
   state: string,
-  environment: readonly string[],
+  environment: Environment,
   confine: (() => void) | undefined,
 ): void {
   const doing = `error running ${what}: ${hook.path}`;

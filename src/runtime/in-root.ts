@@ -30,11 +30,14 @@ export interface OpenOptions extends SysOptions {
 export function openIn(b: PlanBuilder, root: Value, path: string, options: OpenOptions): Reg {
   const resolve = options.resolve ?? followInRoot;
   const flags = options.flags | O_CLOEXEC;
-  const how = b.struct(openHowText(flags, resolve), 24, [
-    [0, 8, flags],
-    [8, 8, options.mode ?? 0],
-    [16, 8, resolve],
-  ]);
+  const mode = options.mode ?? 0;
+  const how = b.constant(`open_how ${flags} ${mode} ${resolve}`, () =>
+    b.struct(openHowText(flags, resolve), 24, [
+      [0, 8, flags],
+      [8, 8, mode],
+      [16, 8, resolve],
+    ]),
+  );
   return b.sys('openat2', [root, inside(path), how, 24], options);
 }
 

@@ -16,7 +16,7 @@ import { cloneFlags } from './namespaces.ts';
 import type { Scheduling } from './scheduling-steps.ts';
 import { resetSignals } from './signal-steps.ts';
 import { openTerminal, plainOutput, sendDescriptor } from './stdio.ts';
-import { lacksHome, requestHome } from './user-steps.ts';
+import { environmentOf } from './user-steps.ts';
 
 export const confirmTag = 10;
 
@@ -82,25 +82,23 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       b.sys('close', [root]);
       slave = terminal.slave;
     }
-    const last = (to: PlanBuilder, process: ProcessInput) =>
-      runProcess(to, {
-        ...process,
-        pipes: undefined,
-        terminal: slave,
-        gate: undefined,
-        ready: undefined,
-        userNamespace: has('user'),
-        seccomp: input.seccomp,
-        standalone: {
-          preserveFds: input.preserveFds,
-          newKeyring: true,
-          ...(input.channel !== undefined && { channel: input.channel }),
-          scheduling: input.scheduling,
-        },
-        procDone: true,
-      });
-    if (!lacksHome(input.process)) return last(b, input.process);
-    requestHome(b, input.process, last);
+    runProcess(b, {
+      ...input.process,
+      environment: environmentOf(b, input.process),
+      pipes: undefined,
+      terminal: slave,
+      gate: undefined,
+      ready: undefined,
+      userNamespace: has('user'),
+      seccomp: input.seccomp,
+      standalone: {
+        preserveFds: input.preserveFds,
+        newKeyring: true,
+        ...(input.channel !== undefined && { channel: input.channel }),
+        scheduling: input.scheduling,
+      },
+      procDone: true,
+    });
   });
   const master = input.terminal ? takeTerminal(b, link.parent, child.report) : undefined;
   if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);

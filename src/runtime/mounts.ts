@@ -12,6 +12,7 @@ import {
   MS_REC,
   O_PATH,
   O_RDONLY,
+  openFlags,
 } from '../kernel/constants.ts';
 import { parseMountOptions, type MountOptions } from '../kernel/mount-flags.ts';
 import type { Reg } from '../kernel/plan.ts';
@@ -217,32 +218,33 @@ function setPropagation(b: PlanBuilder, mount: Reg, flags: number): void {
  */
 export function maskPaths(b: PlanBuilder, root: Reg, nul: Reg, paths: readonly string[]): void {
   if (paths.length === 0) return;
+  const { O_DIRECTORY } = openFlags(b.arch);
   b.group('security').doing('making an empty directory to mask with');
   const empty = makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY);
+  // It hides the first directory itself and is copied for the others: before Linux 6.15 only what is attached can be. Mounts that are
+  // never attached are dear, as each waits for a grace period of RCU when it is closed.
+  const used = b.reg('used');
+  b.set(used, 0);
   for (const path of new Set(paths)) {
     b.doing(`masking ${path}`);
-    const [next, directory] = [b.label(), b.label()];
-    const target = openIn(b, root, path, {
-      flags: O_PATH,
-      on: { ENOENT: next, ENOTDIR: next, EACCES: next, ELOOP: next },
-    });
-    const file = cloneTree(b, nul, '');
-    const done = b.label();
-    attach(b, file, target, { on: { ENOTDIR: directory, EINVAL: directory } });
+    const [file, copy, done, next] = [b.label(), b.label(), b.label(), b.label()];
+    const missing = { ENOENT: next, EACCES: next, ELOOP: next };
+    const target = openIn(b, root, path, { flags: O_PATH | O_DIRECTORY, on: { ...missing, ENOTDIR: file } });
+    b.branch(used, '!=', 0, copy);
+    b.set(used, 1);
+    attach(b, empty, target);
     b.jump(done);
-    b.place(directory);
-    // Before Linux 6.15 a mount that isn't attached anywhere can't be copied: each directory gets a new one.
-    const nothing = b.reg('nothing');
-    const [fresh, ready] = [b.label(), b.label()];
-    cloneTree(b, empty, '', { dst: nothing, on: { EINVAL: fresh } });
-    b.jump(ready);
-    b.place(fresh);
-    b.set(nothing, makeFilesystem(b, 'tmpfs', ['source=tmpfs', 'size=0'], MOUNT_ATTR_RDONLY));
-    b.place(ready);
-    attach(b, nothing, target);
-    b.sys('close', [nothing]);
+    b.place(copy);
+    const tree = cloneTree(b, empty, '');
+    attach(b, tree, target);
+    b.sys('close', [tree]);
+    b.jump(done);
+    b.place(file);
+    openIn(b, root, path, { flags: O_PATH, dst: target, on: { ...missing, ENOTDIR: next } });
+    const hidden = cloneTree(b, nul, '');
+    attach(b, hidden, target);
+    b.sys('close', [hidden]);
     b.place(done);
-    b.sys('close', [file]);
     b.sys('close', [target]);
     b.place(next);
   }

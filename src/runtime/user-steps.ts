@@ -2,7 +2,7 @@
 import { O_NONBLOCK, O_RDONLY, S_IFMT, S_IFREG, AT_FDCWD } from '../kernel/constants.ts';
 import type { BlobRef, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
-import type { ProcessInput } from './exec-steps.ts';
+import type { Environment, ProcessInput } from './exec-steps.ts';
 import { openIn } from './in-root.ts';
 import { lookupUser, maxAccountFile } from './user-lookup.ts';
 
@@ -74,26 +74,33 @@ function readAccountFile(b: PlanBuilder, path: string): { content: BlobRef; coun
   return { content, count };
 }
 
+const maxHome = 4096;
+
 /**
- * In the child, in its root: HOME from passwd, for a process that has none (an empty one counts as none). Asks the planner; `then` goes on with the
- * process that has its HOME.
+ * In the child, in its root: an entry of the environment with HOME from passwd, for a process that has none (an empty one counts as none). Asks the
+ * planner where there is a passwd.
  */
-export function requestHome(
-  b: PlanBuilder,
-  process: ProcessInput,
-  then: (chunk: PlanBuilder, process: ProcessInput) => void,
-): void {
+function findHome(b: PlanBuilder, uid: number): BlobRef {
   b.group('security').doing('looking up the home directory');
+  const whole = Buffer.alloc(maxHome);
+  whole.write('HOME=/');
+  const entry = b.blob(whole, '"HOME=…"');
   const { content, count } = readAccountFile(b, '/etc/passwd');
+  const unknown = b.label();
+  b.branch(count, '<', 1, unknown);
   b.ask([count], [content], (chunk, { blobs, registers }) => {
-    const text = Buffer.from(blobs[0] ?? new Uint8Array(0)).subarray(0, Math.max(0, Number(registers[0] ?? 0n)));
-    const { home } = lookupUser(String(process.user.uid), [], text.toString('utf8'), '');
-    const env = [...process.env.filter((entry) => !entry.startsWith('HOME=')), `HOME=${home}`];
-    then(chunk, { ...process, env });
+    const text = Buffer.from(blobs[0] ?? []).toString('utf8', 0, Math.max(0, Number(registers[0] ?? 0n)));
+    const bytes = Buffer.from(`HOME=${lookupUser(String(uid), [], text, '').home}\0`);
+    if (bytes.length > maxHome) return;
+    for (const [offset, byte] of bytes.entries()) chunk.poke({ ...entry, offset }, 1, byte);
   });
+  b.place(unknown);
+  return entry;
 }
 
-export function lacksHome(process: ProcessInput): boolean {
-  const home = process.env.findLast((entry) => entry.startsWith('HOME='));
-  return home === undefined || home === 'HOME=';
+/** The environment of the process; in the child, in its root. */
+export function environmentOf(b: PlanBuilder, { env, user }: ProcessInput): Environment {
+  const home = env.findLast((entry) => entry.startsWith('HOME='));
+  if (home !== undefined && home !== 'HOME=') return env;
+  return [...env.filter((entry) => !entry.startsWith('HOME=')), findHome(b, user.uid)];
 }

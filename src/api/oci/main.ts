@@ -3,7 +3,7 @@ import { unlinkSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { Call } from './call.ts';
 import { dispatch } from './dispatch.ts';
-import { leaveCgroups, prepareMoves } from './own-cgroup.ts';
+import { leaveCgroups } from './own-cgroup.ts';
 import { warmUp } from './warm-up.ts';
 
 const idleMs = 60_000;
@@ -17,7 +17,6 @@ let idle = setTimeout(leave, idleMs);
 const server = createServer({ allowHalfOpen: false }, (socket: Socket) => {
   calls++;
   clearTimeout(idle);
-  prepareMoves();
   const call = new Call(socket);
   const pulse = setInterval(() => call.alive(), aliveMs);
   const done = (): void => {
