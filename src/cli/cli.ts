@@ -72,6 +72,6 @@ export class Cli {
     const engine = this.#engine;
     this.#engine = undefined;
     // One that could not be opened has been told of where it was asked for.
-    await (await engine?.catch(() => undefined))?.[Symbol.asyncDispose]();
+    await (await engine?.catch(() => undefined))?.leave();
   }
 }

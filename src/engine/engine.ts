@@ -262,6 +262,13 @@ export class Engine implements t.EngineApi {
     await this.#parts.keel.close();
     this.#parts.db.close();
   }
+
+  /** The same for a process that exits at once: what goes with it is not waited for. */
+  async leave(): Promise<void> {
+    await this.#background.close();
+    this.images[Symbol.dispose]();
+    this.#parts.db.leave();
+  }
 }
 
 /** The command line of this package: the bundle, or from the sources its main module. */

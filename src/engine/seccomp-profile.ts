@@ -4,16 +4,14 @@ import type { HostFacts } from '../kernel/facts.ts';
 import { compileSeccomp, seccompFlags } from '../kernel/seccomp.ts';
 import { defaultProfile } from '../kernel/seccomp-default.ts';
 import { parseProfile, resolveProfile } from '../kernel/seccomp-profile.ts';
-import type { ContainerPlanInput } from '../runtime/container-plan.ts';
 import { securityOption } from './container-spec.ts';
-import { SeccompCache } from './seccomp-cache.ts';
+import { type CompiledFilter, SeccompCache } from './seccomp-cache.ts';
 import type { ContainerConfig } from './types.ts';
 
 /** A profile is a few tens of kilobytes. */
 const largestProfile = 4 << 20;
 
-type Compiled = NonNullable<ContainerPlanInput['seccomp']>;
-const compiled = new Map<string, Compiled>();
+const compiled = new Map<string, CompiledFilter>();
 const mostCompiled = 32;
 
 /**
@@ -25,7 +23,7 @@ export function seccompFor(
   facts: HostFacts,
   capabilities: readonly string[],
   run: string,
-): Compiled | undefined {
+): CompiledFilter | undefined {
   const option = securityOption(config, 'seccomp');
   if (config.privileged || option === 'unconfined' || facts.seccompActions.length === 0) return undefined;
   const key = JSON.stringify([option ?? '', capabilities.toSorted()]);
@@ -35,9 +33,10 @@ export function seccompFor(
     option === undefined || option === 'builtin' ? defaultProfile : parseProfile(option, 'seccomp profile');
   if (profile === undefined) return undefined;
   const { arch, kernel } = facts;
-  const seccomp = resolveProfile(profile, { arch, kernel, capabilities });
-  const filter = new SeccompCache(run).filter([seccomp, arch], () => compileSeccomp(seccomp, arch));
-  const result = { filter, flags: seccompFlags(seccomp) };
+  const result = new SeccompCache(run).filter([profile, arch, kernel, capabilities.toSorted()], () => {
+    const seccomp = resolveProfile(profile, { arch, kernel, capabilities });
+    return { filter: compileSeccomp(seccomp, arch), flags: seccompFlags(seccomp) };
+  });
   const [oldest] = compiled.keys();
   if (compiled.size >= mostCompiled && oldest !== undefined) compiled.delete(oldest);
   compiled.set(key, result);

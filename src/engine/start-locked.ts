@@ -17,6 +17,7 @@ export async function startLocked(
   const generation = record.generation + 1;
   parts.records.update(id, { phase: 'starting', generation, pid: 0, pidStart: 0, keeper: 0, keeperStart: 0 });
   parts.leases.unclaim(leaseKey(id));
+  parts.keel.warm();
   const run = new Run(parts, context, { ...record, generation });
   try {
     await context.span('prepare', async () => run.prepare());
