@@ -161,6 +161,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
         standalone: {
           preserveFds: input.preserveFds,
           newKeyring: input.newKeyring,
+          visible: input.idMapper.kind === 'user',
           ...(input.channel !== undefined && { channel: input.channel }),
           scheduling: schedulingOf(spec),
           ...(state && {

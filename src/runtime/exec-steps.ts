@@ -78,6 +78,8 @@ export interface Standalone {
   /** Descriptors from 3 on that the program inherits. */
   readonly preserveFds: number;
   readonly newKeyring: boolean;
+  /** Its maker is an ordinary user, who could not look at it otherwise while it waits: for `exec`. It has nothing of the maker's by then. */
+  readonly visible?: boolean;
   /** The conversation with the planner, which nobody in a container may find: closed when nothing is left to say. */
   readonly channel?: number;
   readonly scheduling?: Scheduling;
@@ -125,6 +127,8 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
     on: { ENOSYS: 'continue' },
   });
   if (p.standalone) findProgram(b, p, sets.effective.includes(CAP_DAC_OVERRIDE));
+  if (p.gate && p.standalone?.visible)
+    b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0], { doing: 'showing itself to its maker' });
   waitForGate(b, p);
   beforeExec?.(b, () => confine(b, p, sets));
   if (talks) hangUp();

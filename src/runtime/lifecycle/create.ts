@@ -148,7 +148,9 @@ function placeCgroup(host: Host, { id, bundle: { spec } }: CreateOptions): Place
   if (path === undefined) {
     refuseLimits(spec.linux?.resources ?? {}, facts.cgroup.mode === 'unified');
     if (!hasOwn(spec, 'pid'))
-      host.warn('without a cgroup and a pid namespace of its own, not all of the container can be found and ended');
+      host.warn(
+        'a container with neither a cgroup nor a pid namespace of its own: not all of it can be found and ended. Such configuration is strongly discouraged',
+      );
     return undefined;
   }
   const driver = cgroupDriver(facts.cgroup);
