@@ -17,6 +17,7 @@ export function openFlags(arch: 'x86_64' | 'aarch64'): { O_DIRECTORY: number; O_
 }
 
 export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
@@ -64,6 +65,7 @@ export const MOUNT_ATTR_NOEXEC = 0x8;
 export const MOUNT_ATTR_NOATIME = 0x10;
 export const MOUNT_ATTR_STRICTATIME = 0x20;
 export const MOUNT_ATTR__ATIME = 0x70;
+export const MOUNT_ATTR_IDMAP = 0x100000;
 
 // prctl(2)
 export const PR_SET_PDEATHSIG = 1;

@@ -35,6 +35,10 @@ export interface MountOptions {
   /** Fill the new tmpfs with what the directory under it holds. */
   readonly copyUp: boolean;
   readonly idmap?: 'mount' | 'tree';
+  /** crun's words: a link is taken for what it is, at the source, at the destination; a link is made anew and nothing mounted. */
+  readonly sourceNoFollow: boolean;
+  readonly targetNoFollow: boolean;
+  readonly copySymlink: boolean;
   /** What is left over, for the file system itself. */
   readonly data: readonly string[];
 }
@@ -93,6 +97,18 @@ const superblockFlags: Readonly<Record<string, { readonly flag: string; readonly
 /** Words that mount(8) knows and this kernel interface has no use for. */
 const without = new Set(['defaults', 'loud', 'silent', 'iversion', 'noiversion']);
 
+const words = [
+  'bind',
+  'rbind',
+  'remount',
+  'idmap',
+  'ridmap',
+  'tmpcopyup',
+  'src-nofollow',
+  'dest-nofollow',
+  'copy-symlink',
+];
+
 /** Every word that is not passed on to the file system, for the `features` document. */
 export const mountOptionWords: readonly string[] = [
   ...Object.keys(attributes),
@@ -101,18 +117,18 @@ export const mountOptionWords: readonly string[] = [
   ...Object.keys(propagations).map((word) => `r${word}`),
   ...Object.keys(superblockFlags),
   ...without,
-  ...['bind', 'rbind', 'remount', 'idmap', 'ridmap', 'tmpcopyup'],
+  ...words,
 ].sort();
 
 /** Reads the words of an OCI mount (runtime-spec, config.md#linux-mount-options). Later words win over earlier ones. */
-export function parseMountOptions(words: readonly string[]): MountOptions {
+export function parseMountOptions(given: readonly string[]): MountOptions {
   const one = { set: 0, clear: 0 };
   const tree = { set: 0, clear: 0 };
   const superblock = new Set<string>();
   const data: string[] = [];
   const seen = new Set<string>();
   let propagation: number | undefined;
-  for (const word of words) {
+  for (const word of given) {
     const plain = word.startsWith('r') ? word.slice(1) : '';
     const own = lookUp(attributes, word);
     const recursive = lookUp(attributes, plain);
@@ -124,7 +140,7 @@ export function parseMountOptions(words: readonly string[]): MountOptions {
     else if (flag) {
       if (flag.unset) superblock.delete(flag.unset);
       else superblock.add(flag.flag);
-    } else if (['bind', 'rbind', 'remount', 'idmap', 'ridmap', 'tmpcopyup'].includes(word)) seen.add(word);
+    } else if (words.includes(word)) seen.add(word);
     else if (word !== '' && !without.has(word)) data.push(word);
   }
   return {
@@ -138,6 +154,9 @@ export function parseMountOptions(words: readonly string[]): MountOptions {
     ...(propagation === undefined ? {} : { propagation }),
     superblock: [...superblock],
     copyUp: seen.has('tmpcopyup'),
+    sourceNoFollow: seen.has('src-nofollow'),
+    targetNoFollow: seen.has('dest-nofollow'),
+    copySymlink: seen.has('copy-symlink'),
     ...(seen.has('ridmap') ? { idmap: 'tree' as const } : seen.has('idmap') ? { idmap: 'mount' as const } : {}),
     data,
   };

@@ -17,6 +17,7 @@ import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.
 import { runHooks } from './hook-steps.ts';
 import { openHost } from './in-root.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
+import { receiveSource, sendSources, sourcesOfExecutor } from './mount-sources.ts';
 import { setNames } from './namespaces.ts';
 import { loopbackUp } from './network-up.ts';
 import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
@@ -42,6 +43,8 @@ export interface CreatePlanInput {
   readonly idMapper: IdMapper;
   /** The runtime itself is in a user namespace: what the kernel refuses there it refuses the container, too. */
   readonly inUserNamespace: boolean;
+  /** The runtime has every right over the namespaces it makes and those it is in. */
+  readonly privileged: boolean;
   /** The FIFO at which the process waits to be started; absent: it goes on at once. */
   readonly fifo?: string;
   readonly consoleSocket?: string;
@@ -86,6 +89,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       : undefined;
   const link = prepareLink(b);
   let stateFor: (status: string) => string = () => '';
+  const sources = input.privileged ? sourcesOfExecutor(spec.mounts ?? [], userNamespace) : [];
   const birth: Birth = {
     namespaces,
     timeOffsets: spec.linux?.timeOffsets,
@@ -115,7 +119,14 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       b.group('namespaces').doing('creating the cgroup namespace');
       b.sys('unshare', [CLONE_NEWCGROUP]);
     }
-    const facts = { ...input.mountFacts, userNamespace: confined, ownNetwork: fresh('network'), ownPids: has('pid') };
+    const facts: MountFacts = {
+      ...input.mountFacts,
+      userNamespace: confined,
+      ownNetwork: fresh('network') || (has('network') && 'joined'),
+      ownPids: has('pid'),
+      followDangling: true,
+      fromExecutor: (mount) => (sources.includes(mount) ? receiveSource(b, link) : undefined),
+    };
     const mounted = mountAll(b, root, spec.mounts ?? [], facts);
     if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
     const terminal = finishRoot(b, root, {
@@ -176,6 +187,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   });
 
   b.report(createTags.started, [child.pid, child.pidfd], []);
+  sendSources(b, sources, child, link);
   if (runtimeHooks) {
     awaitMessage(b, link.parent, child.report, 'waiting for the root file system');
     b.sync(createTags.runtimeHooks, [], []);

@@ -13,19 +13,26 @@ import {
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
 } from '../kernel/constants.ts';
-import type { Reg, Value } from '../kernel/plan.ts';
+import type { BlobRef, Reg, Value } from '../kernel/plan.ts';
 import type { PlanBuilder, Rules, SysOptions } from '../kernel/plan-builder.ts';
 
-/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. Options as `key` or `key=value`; `on` is for its creation. */
+/** `key`, `key=value`, or a key with a value that the plan finds out. */
+export type FilesystemOption = string | readonly [key: string, value: BlobRef];
+
+/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. `on` is for its creation. */
 export function makeFilesystem(
   b: PlanBuilder,
   type: string,
-  options: readonly string[],
+  options: readonly FilesystemOption[],
   attributes: number,
   on: Rules = {},
 ): Reg {
   const context = b.sys('fsopen', [type, FSOPEN_CLOEXEC]);
   for (const option of options) {
+    if (typeof option !== 'string') {
+      b.sys('fsconfig', [context, FSCONFIG_SET_STRING, ...option, 0]);
+      continue;
+    }
     const equals = option.indexOf('=');
     if (equals < 0) b.sys('fsconfig', [context, FSCONFIG_SET_FLAG, option, 0, 0]);
     else b.sys('fsconfig', [context, FSCONFIG_SET_STRING, option.slice(0, equals), option.slice(equals + 1), 0]);
@@ -36,19 +43,21 @@ export function makeFilesystem(
   return fd;
 }
 
+/** `flags` are open_tree(2)'s besides those that are set anyway. */
+export type TreeOptions = SysOptions & { readonly recursive?: boolean; readonly flags?: number };
+
 /** open_tree(2): a detached copy of what is mounted at a path of the host (or at a descriptor, with ''). */
-export function cloneTree(
-  b: PlanBuilder,
-  at: Value,
-  path: string,
-  options: SysOptions & { recursive?: boolean } = {},
-): Reg {
+export function cloneTree(b: PlanBuilder, at: Value, path: string, options: TreeOptions = {}): Reg {
   const flags =
-    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (options.recursive ? AT_RECURSIVE : 0) | (path === '' ? AT_EMPTY_PATH : 0);
+    (options.flags ?? 0) |
+    OPEN_TREE_CLONE |
+    OPEN_TREE_CLOEXEC |
+    (options.recursive ? AT_RECURSIVE : 0) |
+    (path === '' ? AT_EMPTY_PATH : 0);
   return b.sys('open_tree', [at, path, flags], options);
 }
 
-export function cloneHostTree(b: PlanBuilder, path: string, options: SysOptions & { recursive?: boolean } = {}): Reg {
+export function cloneHostTree(b: PlanBuilder, path: string, options: TreeOptions = {}): Reg {
   return cloneTree(b, AT_FDCWD, path, options);
 }
 

@@ -6,7 +6,7 @@ import type { Linux } from '../spec/runtime.ts';
 import { defaultDevices, makeDevices, ttyDevice } from './devices.ts';
 import { setAttributes } from './filesystem.ts';
 import { ensureDirectory, noLinks, openIn } from './in-root.ts';
-import { maskPaths, protectPaths } from './mounts.ts';
+import { maskPaths, protectPaths } from './masks.ts';
 import { mountConsole, openTerminal } from './stdio.ts';
 
 export interface RootFinish {

@@ -12,6 +12,7 @@ import {
   RESOLVE_NO_SYMLINKS,
   S_IFREG,
 } from '../kernel/constants.ts';
+import { KeelsonError } from '../ground/errors.ts';
 import type { Reg, Value } from '../kernel/plan.ts';
 import type { PlanBuilder, SysOptions } from '../kernel/plan-builder.ts';
 
@@ -38,7 +39,9 @@ export function openIn(b: PlanBuilder, root: Value, path: string, options: OpenO
       [16, 8, resolve],
     ]),
   );
-  return b.sys('openat2', [root, inside(path), how, 24], options);
+  // EAGAIN: something was renamed or mounted somewhere while the kernel went through `..` (openat2(2)).
+  const on = resolve === followInRoot ? { EAGAIN: { retryMs: 1000 }, ...options.on } : options.on;
+  return b.sys('openat2', [root, inside(path), how, 24], on ? { ...options, on } : options);
 }
 
 /** Opens a path of the host, as it is. */
@@ -46,47 +49,55 @@ export function openHost(b: PlanBuilder, path: string, flags: number, options: S
   return b.sys('openat', [AT_FDCWD, path, flags | O_CLOEXEC], options);
 }
 
+export interface EnsureOptions {
+  readonly resolve?: number;
+  readonly mode?: number;
+  /**
+   * A link on the way to what isn't there (`/etc/resolv.conf` of some images): `replace` it, or make what it points to, inside the root;
+   * for the latter the plan asks the planner. Default: replace.
+   */
+  readonly dangling?: 'replace' | 'follow';
+}
+
 /** An O_PATH descriptor of the directory, made with its parents (mode 0755) where it is missing. */
-export function ensureDirectory(
-  b: PlanBuilder,
-  root: Value,
-  path: string,
-  options: { resolve?: number; mode?: number } = {},
-): Reg {
-  const { O_DIRECTORY } = openFlags(b.arch);
-  return ensure(b, root, path, options.resolve ?? followInRoot, O_PATH | O_DIRECTORY, (parent, name) => {
-    b.sys('mkdirat', [parent, name, options.mode ?? 0o755], { on: { EEXIST: 'continue' } });
-  });
+export function ensureDirectory(b: PlanBuilder, root: Value, path: string, options: EnsureOptions = {}): Reg {
+  return ensure(b, root, path, { ...options, directory: true });
 }
 
-/** An O_PATH descriptor of the file (or of whatever is there), made empty where it is missing. */
-export function ensureFile(b: PlanBuilder, root: Value, path: string): Reg {
-  return ensure(b, root, path, followInRoot, O_PATH, (parent, name) => {
-    // Not open(2): a FIFO that somebody puts there meanwhile would hold it up.
-    b.sys('mknodat', [parent, name, S_IFREG | 0o644, 0], { on: { EEXIST: 'continue' } });
-  });
+/** An O_PATH descriptor of the file (or of whatever is there), made empty (mode 0644) where it is missing. */
+export function ensureFile(b: PlanBuilder, root: Value, path: string, options: EnsureOptions = {}): Reg {
+  return ensure(b, root, path, { ...options, directory: false });
 }
 
-/**
- * Tries the whole path first; only when something is missing goes component by component. A dangling link on the way
- * (`/etc/resolv.conf` of some images) is replaced: what it points to isn't there either.
- */
-function ensure(
-  b: PlanBuilder,
-  root: Value,
-  path: string,
-  resolve: number,
-  flags: number,
-  makeLast: (parent: Value, name: string) => void,
-): Reg {
+interface Ensured extends EnsureOptions {
+  readonly directory: boolean;
+  readonly dst?: Reg;
+  /** Links that led here. */
+  readonly links?: number;
+}
+
+/** path_resolution(7). */
+const maxLinks = 40;
+
+/** Tries the whole path first; only when something is missing goes component by component. */
+function ensure(b: PlanBuilder, root: Value, path: string, options: Ensured): Reg {
   const { O_DIRECTORY } = openFlags(b.arch);
-  const names = inside(path)
-    .split('/')
-    .filter((n) => n !== '' && n !== '.');
+  const { directory, mode = directory ? 0o755 : 0o644, resolve = followInRoot } = options;
+  const flags = directory ? O_PATH | O_DIRECTORY : O_PATH;
+  const asks = options.dangling === 'follow' && resolve === followInRoot;
+  const names = components(path);
   const [missing, done] = [b.label(), b.label()];
-  const fd = openIn(b, root, path, { flags, resolve, on: { ENOENT: missing } });
+  const fd = openIn(b, root, path, {
+    flags,
+    resolve,
+    on: { ENOENT: missing },
+    ...(options.dst && { dst: options.dst }),
+  });
   b.jump(done);
   b.place(missing);
+  const link = asks
+    ? { label: b.label(), at: b.reg('component'), target: b.blob(4096, 'link'), size: b.reg('size') }
+    : undefined;
   let parent: Value = root;
   for (const [i, name] of names.entries()) {
     const last = i === names.length - 1;
@@ -97,17 +108,45 @@ function ensure(
     openIn(b, root, prefix, { ...open, on: { ENOENT: make } });
     b.jump(next);
     b.place(make);
+    if (link) {
+      const none = b.label();
+      b.sys('readlinkat', [parent, name, link.target, 4096], { dst: link.size, on: { any: none } });
+      b.set(link.at, i);
+      b.jump(link.label);
+      b.place(none);
+    }
     // Removes a dangling link only: unlinkat refuses directories, and nothing else can be here after ENOENT.
-    b.sys('unlinkat', [parent, name, 0], { on: { any: 'continue' } });
-    if (last) makeLast(parent, name);
-    else b.sys('mkdirat', [parent, name, 0o755], { on: { EEXIST: 'continue' } });
+    else b.sys('unlinkat', [parent, name, 0], { on: { any: 'continue' } });
+    if (!last) b.sys('mkdirat', [parent, name, 0o755], { on: { EEXIST: 'continue' } });
+    else if (directory) b.sys('mkdirat', [parent, name, mode], { on: { EEXIST: 'continue' } });
+    // Not open(2): a FIFO that somebody puts there meanwhile would hold it up.
+    else b.sys('mknodat', [parent, name, S_IFREG | mode, 0], { on: { EEXIST: 'continue' } });
     openIn(b, root, prefix, open);
     b.place(next);
     if (parent !== root) b.sys('close', [parent]);
     parent = here;
   }
+  if (link) {
+    b.jump(done);
+    b.place(link.label);
+    b.ask([link.at, link.size], [link.target], (chunk, { registers, blobs }) => {
+      const links = (options.links ?? 0) + 1;
+      if (links > maxLinks) throw new KeelsonError('invalid-argument', `${path}: too many links one after the other`);
+      const [at, size] = registers.map(Number);
+      const target = (blobs[0] ?? Buffer.alloc(0)).toString('utf8', 0, size);
+      const from = target.startsWith('/') ? [] : names.slice(0, at);
+      const to = [...from, ...components(target), ...names.slice((at ?? 0) + 1)].join('/');
+      ensure(chunk, root, to, { ...options, dst: fd, links });
+    });
+  }
   b.place(done);
   return fd;
+}
+
+function components(path: string): string[] {
+  return inside(path)
+    .split('/')
+    .filter((n) => n !== '' && n !== '.');
 }
 
 function inside(path: string): string {

@@ -50,11 +50,17 @@ function mapText(map: readonly LinuxIdMapping[]): string {
 }
 
 function writeProc(b: PlanBuilder, pid: Reg, file: string, text: string): void {
-  const directory = procDirectory(b, pid);
-  const fd = b.sys('openat', [directory, file, O_WRONLY | O_CLOEXEC]);
+  const fd = openOfProcess(b, pid, file, O_WRONLY);
   b.write(fd, text);
   b.sys('close', [fd]);
+}
+
+/** /proc/<pid>/<file>. */
+export function openOfProcess(b: PlanBuilder, pid: Reg, file: string, flags: number): Reg {
+  const directory = procDirectory(b, pid);
+  const fd = b.sys('openat', [directory, file, flags | O_CLOEXEC]);
   b.sys('close', [directory]);
+  return fd;
 }
 
 /** An O_PATH descriptor of /proc/<pid>. */

@@ -21,6 +21,8 @@ import type { Found } from './state-store.ts';
 import { discard } from './discard.ts';
 import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups, refuseLimits } from './rootless.ts';
 
+const CAP_SYS_ADMIN = 21;
+
 export interface CreateOptions {
   readonly id: string;
   readonly bundle: Bundle;
@@ -113,6 +115,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     }),
     idMapper,
     inUserNamespace: facts.inUserNamespace,
+    privileged: facts.capabilities.effective.includes(CAP_SYS_ADMIN),
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     preserveFds: options.preserveFds + listenFds(options.environment),

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import { parseConfig } from '../../spec/config.ts';
-import type { LinuxNamespaceType, Mount, Process, Spec } from '../../spec/runtime.ts';
+import type { LinuxNamespaceType, Process, Spec } from '../../spec/runtime.ts';
 
 export interface Bundle {
   readonly path: string;
@@ -35,18 +35,24 @@ export function loadBundle(path: string): Bundle {
   const found = statSync(rootfs, { throwIfNoEntry: false });
   if (!found) throw invalid('root.path', `rootfs (${rootfs}) does not exist`, 'config.md#root');
   if (!found.isDirectory()) throw invalid('root.path', `rootfs (${rootfs}) is not a directory`, 'config.md#root');
-  return { path, spec: withAbsoluteSources(spec, path), process, text, rootfs };
+  return { path, spec: withPlainMounts(spec, path, rootfs), process, text, rootfs };
 }
 
-/** Sources of bind mounts may be relative to the bundle (config.md#mounts). */
-function withAbsoluteSources(spec: Spec, bundle: string): Spec {
-  const relative = (m: Mount): boolean =>
-    m.source !== undefined &&
-    m.source !== '' &&
-    !isAbsolute(m.source) &&
-    (m.type === 'bind' || (m.options ?? []).some((word) => word === 'bind' || word === 'rbind'));
-  if (!spec.mounts?.some(relative)) return spec;
-  const mounts = spec.mounts.map((m) => (relative(m) ? { ...m, source: resolve(bundle, m.source ?? '') } : m));
+/** Sources of bind mounts may be relative to the bundle (config.md#mounts). A destination that names the root file system is meant inside it, as runc has it. */
+function withPlainMounts(spec: Spec, bundle: string, rootfs: string): Spec {
+  if (!spec.mounts) return spec;
+  const mounts = spec.mounts.map((mount) => {
+    const { source, destination, type, options = [] } = mount;
+    const bind = type === 'bind' || options.some((word) => word === 'bind' || word === 'rbind');
+    const relative = bind && source !== undefined && source !== '' && !isAbsolute(source);
+    const inside = rootfs !== '/' && (destination === rootfs || destination.startsWith(`${rootfs}/`));
+    if (!relative && !inside) return mount;
+    return {
+      ...mount,
+      ...(relative && { source: resolve(bundle, source) }),
+      ...(inside && { destination: destination.slice(rootfs.length) || '/' }),
+    };
+  });
   return { ...spec, mounts };
 }
 
