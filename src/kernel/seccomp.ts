@@ -125,7 +125,16 @@ export function seccompFlags(seccomp: LinuxSeccomp): number {
   };
   const newListener = 8;
   const flags = (seccomp.flags ?? ['SECCOMP_FILTER_FLAG_SPEC_ALLOW']).reduce((all, flag) => all | bits[flag], 0);
-  return flags | (notifies(seccomp) ? newListener : 0);
+  // The kernel takes the flag about its listener only with one.
+  return notifies(seccomp) ? flags | newListener : flags & ~bits.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+}
+
+/** Names in the profile that no architecture it is for has. */
+export function unknownCalls(seccomp: LinuxSeccomp, arch: Arch): readonly string[] {
+  const listed = new Set<LinuxSeccompArch>([...(seccomp.architectures ?? []), nativeName[arch]]);
+  const tables = machines[arch].flatMap((m) => m.tables).filter(({ name }) => listed.has(name));
+  const names = new Set(seccomp.syscalls?.flatMap((rule) => rule.names));
+  return [...names].filter((name) => !tables.some(({ table }) => findSyscall(table, name) !== undefined));
 }
 
 /** True when some call is to be judged by an agent behind `listenerPath`. */
@@ -141,7 +150,7 @@ function checkProfile(seccomp: LinuxSeccomp): void {
   for (const rule of seccomp.syscalls ?? []) {
     // The filter's listener has to be handed over after the filter is in force.
     if (rule.action === 'SCMP_ACT_NOTIFY' && rule.names.includes('write'))
-      refuse('SCMP_ACT_NOTIFY cannot be used for write');
+      refuse('SCMP_ACT_NOTIFY cannot be used for the write syscall');
     for (const { index } of rule.args ?? []) {
       if (!Number.isInteger(index) || index < 0 || index > 5)
         refuse(`a system call has arguments 0 to 5, not ${index}`);

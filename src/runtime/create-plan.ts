@@ -8,13 +8,13 @@ import type { Plan, Reg } from '../kernel/plan.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Process, Spec } from '../spec/runtime.ts';
+import { resetAffinity } from './affinity-steps.ts';
 import { createCgroup } from './cgroup-steps.ts';
-import { connectUnix } from './console-steps.ts';
-import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
+import { raiseLimits, runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
 import { type Birth, cloneFirst } from './first-process.ts';
 import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.ts';
-import { runHooks } from './hook-steps.ts';
+import { type HookOptions, runHooks } from './hook-steps.ts';
 import { openHost } from './in-root.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
 import { receiveSource, sendSources, sourcesOfExecutor } from './mount-sources.ts';
@@ -22,14 +22,34 @@ import { setNames } from './namespaces.ts';
 import { loopbackUp } from './network-up.ts';
 import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
 import type { Scheduling } from './scheduling-steps.ts';
+import {
+  connectAgent,
+  containerProcessState,
+  handOverListener,
+  type ListenerInput,
+  listenerTag,
+  sendListener,
+  takeListener,
+} from './seccomp-listener.ts';
 import { resetSignals } from './signal-steps.ts';
 import { plainOutput, receiveDescriptor, sendDescriptor } from './stdio.ts';
 import { writeSysctls } from './sysctls.ts';
+import { connectUnix } from './unix-socket.ts';
 import { environmentOf } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 
 /** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces. */
 export const createTags = { started: 10, runtimeHooks: 11 } as const;
+
+export interface SeccompInput {
+  readonly filter: Uint8Array;
+  readonly flags: number;
+  /** Who listens to a filter that notifies. */
+  readonly listener?: ListenerInput;
+}
+
+/** The state that hooks are given as JSON, in a status; `inside`: as it is seen from the container's namespaces. */
+export type StateText = (status: string, inside?: boolean) => string;
 
 export interface CreatePlanInput {
   readonly spec: Spec;
@@ -38,7 +58,7 @@ export interface CreatePlanInput {
   readonly rootfs: string;
   readonly mountFacts: Omit<MountFacts, 'userNamespace' | 'ownNetwork' | 'ownPids'>;
   readonly cgroup?: CgroupPlan;
-  readonly seccomp?: { readonly filter: Uint8Array; readonly flags: number };
+  readonly seccomp?: SeccompInput;
   readonly process: ProcessInput;
   readonly idMapper: IdMapper;
   /** The runtime itself is in a user namespace: what the kernel refuses there it refuses the container, too. */
@@ -48,6 +68,8 @@ export interface CreatePlanInput {
   /** The FIFO at which the process waits to be started; absent: it goes on at once. */
   readonly fifo?: string;
   readonly consoleSocket?: string;
+  readonly pidfdSocket?: string;
+  readonly hooks: HookOptions;
   readonly preserveFds: number;
   readonly channel?: number;
   readonly newKeyring: boolean;
@@ -64,8 +86,8 @@ export interface CreatePlan {
   readonly pid: Reg;
   readonly pidfd: Reg;
   readonly terminal?: Reg;
-  /** What answers the plan's syncs; `state` is the JSON that hooks are given, for a status. */
-  resume(message: PlanMessage, state: (status: string) => string): Plan;
+  /** What answers the plan's syncs. */
+  resume(message: PlanMessage, state: StateText): Plan;
 }
 
 export function createPlan(input: CreatePlanInput): CreatePlan {
@@ -87,8 +109,15 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     tty && input.consoleSocket !== undefined
       ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
       : undefined;
+  const receiver =
+    input.pidfdSocket !== undefined
+      ? connectUnix(b, input.pidfdSocket, `connecting to the pidfd socket ${input.pidfdSocket}`)
+      : undefined;
+  const notifying = input.seccomp?.listener;
+  const agent = notifying && connectAgent(b, notifying);
+  checkPreserved(b, input.preserveFds);
   const link = prepareLink(b);
-  let stateFor: (status: string) => string = () => '';
+  let stateFor: StateText = () => '';
   const sources = input.privileged ? sourcesOfExecutor(spec.mounts ?? [], userNamespace) : [];
   const birth: Birth = {
     namespaces,
@@ -98,10 +127,14 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     begin() {
       resetSignals(b);
       b.sys('close', [link.parent]);
-      if (console) b.sys('close', [console]);
+      for (const fd of [console, receiver, agent]) if (fd) b.sys('close', [fd]);
     },
     // By the host's /proc, before a mount namespace is joined that may have another (CVE-2025-52881).
-    prepare: () => scoreAndLabels(b, input.process),
+    prepare() {
+      resetAffinity(b);
+      if (userNamespace) raiseLimits(b, input.process);
+      scoreAndLabels(b, input.process);
+    },
     mapIds: (pid) => mapIds(b, pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper),
   };
   const child = cloneFirst(b, birth, () => {
@@ -145,8 +178,10 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       b.write(link.child, 'h');
       awaitParent(b, { link });
     }
-    const rest = (to: PlanBuilder, state?: (status: string) => string) => {
-      if (state) runHooks(to, 'createContainer', hooks.createContainer, state('creating'));
+    const rest = (to: PlanBuilder, state?: StateText) => {
+      const { stdout, stderr } = input.hooks;
+      const printing = { ...(stdout !== undefined && { stdout }), ...(stderr !== undefined && { stderr }) };
+      if (state) runHooks(to, 'createContainer', hooks.createContainer, state('creating', true), printing);
       to.group('root file system');
       if (spec.root.readonly) sealRoot(to, root);
       if (input.pivot) pivotRoot(to, root, spec.linux?.rootfsPropagation);
@@ -175,40 +210,51 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
           visible: input.idMapper.kind === 'user',
           ...(input.channel !== undefined && { channel: input.channel }),
           scheduling: schedulingOf(spec),
-          ...(state && {
-            beforeExec: (end, confine) =>
-              runHooks(end, 'startContainer', hooks.startContainer, state('created'), environment, confine),
+          ...(notifying && {
+            handOver: (end: PlanBuilder, fd: Reg) => handOverListener(end, link, fd, notifying),
           }),
+          ...(state &&
+            hooks.startContainer?.length && {
+              beforeExec: (end: PlanBuilder, confine: () => void) =>
+                runHooks(end, 'startContainer', hooks.startContainer, state('created', true), { environment, confine }),
+            }),
         },
       });
     };
     if (containerHooks) b.ask([], [], (chunk) => rest(chunk, stateFor));
     else rest(b);
   });
-
-  b.report(createTags.started, [child.pid, child.pidfd], []);
+  const { pid, pidfd, report } = child;
+  b.report(createTags.started, [pid, pidfd], []);
   sendSources(b, sources, child, link);
   if (runtimeHooks) {
     awaitMessage(b, link.parent, child.report, 'waiting for the root file system');
     b.sync(createTags.runtimeHooks, [], []);
     letChildGo(b, { link });
   }
-  const master = tty ? takeTerminal(b, link.parent, child.report) : undefined;
+  const master = tty ? takeTerminal(b, link.parent, report) : undefined;
   if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);
-  if (gate) awaitMessage(b, link.parent, child.report, 'waiting for the process to be ready');
-  else b.await(child.report);
+  if (receiver) sendDescriptor(b.doing('sending the pidfd to its socket'), receiver, pidfd, 'standard');
+  const listener = notifying && takeListener(b, link, { pid, pidfd, report }, notifying);
+  if (gate) awaitMessage(b, link.parent, report, 'waiting for the process to be ready');
+  else b.await(report);
   return {
     plan: b.build(),
-    pid: child.pid,
-    pidfd: child.pidfd,
+    pid,
+    pidfd,
     ...(master && !console && { terminal: master }),
     resume(message, state) {
       stateFor = state;
       const answer = b.reply(message);
       if (answer) return answer;
       const chunk = new PlanBuilder(input.arch, b);
-      runHooks(chunk, 'prestart', hooks.prestart, state('creating'));
-      runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'));
+      if (message.tag === listenerTag && agent && listener) {
+        const text = containerProcessState(Number(message.registers[0]), state('creating'), notifying);
+        sendListener(chunk, { agent, listener, link }, notifying, text);
+      } else {
+        runHooks(chunk, 'prestart', hooks.prestart, state('creating'), input.hooks);
+        runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'), input.hooks);
+      }
       return chunk.build();
     },
   };
@@ -219,7 +265,20 @@ export function schedulingOf(spec: Spec, process: Process | undefined = spec.pro
     ...(spec.linux?.personality && { personality: spec.linux.personality.domain }),
     ...(process?.scheduler && { scheduler: process.scheduler }),
     ...(process?.ioPriority && { ioPriority: process.ioPriority }),
+    ...(spec.linux?.resources?.cpu?.cpus && { ownCpus: true }),
   };
+}
+
+/** Descriptors to be preserved are the caller's: open, and not closed by execution as all that was opened since is. */
+export function checkPreserved(b: PlanBuilder, count: number): void {
+  const F_GETFD = 1;
+  for (let i = 0; i < count; i++) {
+    const there = b.label();
+    const doing = `unable to stat preserved-fd ${i} (of ${count})`;
+    b.branch(b.sys('fcntl', [3 + i, F_GETFD, 0], { doing }), '==', 0, there);
+    b.fail('EBADF', doing);
+    b.place(there);
+  }
 }
 
 /**

@@ -83,6 +83,8 @@ export interface Standalone {
   /** The conversation with the planner, which nobody in a container may find: closed when nothing is left to say. */
   readonly channel?: number;
   readonly scheduling?: Scheduling;
+  /** Right after the seccomp filter is in force, and before the start: passes on what listens to it. */
+  readonly handOver?: (b: PlanBuilder, listener: Reg) => void;
   /** Between the start and the program. `confine`: the steps by which a child of this process becomes as confined as the program will be. */
   readonly beforeExec?: (b: PlanBuilder, confine: () => void) => void;
 }
@@ -110,9 +112,10 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   if (p.standalone?.scheduling) setScheduling(b, p.standalone.scheduling);
   if (!p.procDone) scoreAndLabels(b, p);
   if (p.standalone?.newKeyring !== false) newKeyring(b.group('security'));
+  const there = enterDirectory(b, p);
   dropBounding(b, sets.bounding, p.lastCapability);
   becomeUser(b, user, { setgroups: p.setgroups });
-  workingDirectory(b, p);
+  workingDirectory(b, p, there);
   b.sys('umask', [p.umask]);
   // Sets the parent-death signal after the change of user, which would clear it. Not dumpable: what the process still has
   // open is out of reach of ptrace and /proc from inside (CVE-2016-9962) until exec.
@@ -127,12 +130,15 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
     on: { ENOSYS: 'continue' },
   });
   if (p.standalone) findProgram(b, p, sets.effective.includes(CAP_DAC_OVERRIDE));
+  // Who takes over what listens to the filter is there before the start only.
+  const handOver = p.standalone?.handOver;
+  if (handOver) confine(b, p, sets, (listener) => handOver(b, listener));
   if (p.gate && p.standalone?.visible)
     b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0], { doing: 'showing itself to its maker' });
   waitForGate(b, p);
-  beforeExec?.(b, () => confine(b, p, sets));
+  beforeExec?.(b, handOver ? () => {} : () => confine(b, p, sets));
   if (talks) hangUp();
-  confine(b, p, sets);
+  if (!handOver) confine(b, p, sets);
   execute(b, p, self);
 }
 
@@ -140,14 +146,20 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
  * The filter comes last, so that it need not allow what sets capabilities; but without no_new_privs installing it takes one of those that are
  * given up then.
  */
-function confine(b: PlanBuilder, p: ProcessInput & ProcessWiring, sets: CapabilityNumbers): void {
+function confine(
+  b: PlanBuilder,
+  p: ProcessInput & ProcessWiring,
+  sets: CapabilityNumbers,
+  handOver?: (listener: Reg) => void,
+): void {
   if (p.noNewPrivileges) setCapabilities(b, sets);
   if (p.seccomp) {
     if (!p.noNewPrivileges && p.user.uid !== 0 && p.heldCapabilities.includes(CAP_SYS_ADMIN)) {
       b.group('security').doing('raising CAP_SYS_ADMIN to install the seccomp filter');
       capset(b, [CAP_SYS_ADMIN], [...new Set([...sets.permitted, CAP_SYS_ADMIN])], sets.inheritable);
     }
-    installSeccomp(b, p.seccomp.filter, p.seccomp.flags);
+    const listener = installSeccomp(b, p.seccomp.filter, p.seccomp.flags);
+    handOver?.(listener);
   }
   if (!p.noNewPrivileges) setCapabilities(b, sets);
 }
@@ -167,14 +179,32 @@ function streams(b: PlanBuilder, p: ProcessInput & ProcessWiring): void {
 function limits(b: PlanBuilder, p: ProcessInput & Pick<ProcessWiring, 'standalone'>): void {
   b.group('exec');
   for (const { name, resource, soft, hard } of p.rlimits) {
-    const limit = b.struct(`{rlim_cur=${soft}, rlim_max=${hard}}`, 16, [
-      [0, 8, soft],
-      [8, 8, hard],
-    ]);
     // Raising a hard limit needs CAP_SYS_RESOURCE; without it the process keeps what it has, and `create` has warned.
-    b.sys('prlimit64', [0, resource, limit, 0], {
-      doing: `setting ${name} to ${soft}:${hard}`,
+    b.sys('prlimit64', [0, resource, rlimit(b, soft, hard), 0], {
+      doing: `error setting rlimit ${name} to ${soft}:${hard}`,
       on: p.standalone ? {} : { EPERM: 'continue' },
+    });
+  }
+}
+
+function rlimit(b: PlanBuilder, soft: bigint, hard: bigint): BlobRef {
+  return b.struct(`{rlim_cur=${soft}, rlim_max=${hard}}`, 16, [
+    [0, 8, soft],
+    [8, 8, hard],
+  ]);
+}
+
+/**
+ * In a user namespace nobody may raise a hard limit: it is done on the way in. The rest comes later; what is small need not be raised, and
+ * would be in the way until then.
+ */
+export function raiseLimits(b: PlanBuilder, { rlimits }: ProcessInput): void {
+  b.group('exec');
+  for (const { name, resource, hard } of rlimits) {
+    if (hard < 1024n) continue;
+    b.sys('prlimit64', [0, resource, rlimit(b, hard, hard), 0], {
+      doing: `raising ${name} to ${hard}`,
+      on: { any: 'continue' },
     });
   }
 }
@@ -230,13 +260,24 @@ function labels(b: PlanBuilder, p: ProcessInput): void {
   if (p.selinuxLabel) set('/proc/self/attr/exec', p.selinuxLabel, `applying the SELinux label ${p.selinuxLabel}`);
 }
 
+/**
+ * As the executor, which may enter directories that the user may not. Where it may not itself, the user tries later. The register is 0 when
+ * it is there.
+ */
+function enterDirectory(b: PlanBuilder, { cwd }: ProcessInput): Reg {
+  b.group('exec').doing(`chdir to cwd (${JSON.stringify(cwd)}) failed`);
+  return b.sys('chdir', [cwd], { on: { EACCES: 'continue' } });
+}
+
 /** The directory must lie inside: getcwd(2) says `(unreachable)…` for one that doesn't (CVE-2024-21626). */
-function workingDirectory(b: PlanBuilder, p: ProcessInput): void {
-  b.group('exec').doing(`changing to the working directory ${p.cwd}`);
+function workingDirectory(b: PlanBuilder, p: ProcessInput, there: Reg): void {
+  const [entered, inside] = [b.label(), b.label()];
+  b.group('exec').doing(`chdir to cwd (${JSON.stringify(p.cwd)}) failed`);
+  b.branch(there, '==', 0, entered);
   b.sys('chdir', [p.cwd]);
+  b.place(entered);
   const buffer = b.blob(4096, 'cwd');
   b.sys('getcwd', [buffer, 4096]);
-  const inside = b.label();
   b.branch(b.peek(buffer, 1, 'first'), '==', '/'.charCodeAt(0), inside);
   b.fail('ENOTDIR', `the working directory ${p.cwd} is outside the container`);
   b.place(inside);

@@ -6,16 +6,25 @@ import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType } from '../spec/runtime.ts';
 import { openCgroup } from './cgroup-steps.ts';
-import { connectUnix } from './console-steps.ts';
-import { takeTerminal } from './create-plan.ts';
+import { borrowAffinity, resetAffinity, setAffinity } from './affinity-steps.ts';
+import { checkPreserved, type SeccompInput, takeTerminal } from './create-plan.ts';
 import { enterContainer, type Entry } from './enter.ts';
-import { runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
+import { raiseLimits, runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { prepareLink } from './handshake.ts';
 import { noLinks, openIn } from './in-root.ts';
 import { cloneFlags } from './namespaces.ts';
 import type { Scheduling } from './scheduling-steps.ts';
+import {
+  connectAgent,
+  containerProcessState,
+  handOverListener,
+  listenerTag,
+  sendListener,
+  takeListener,
+} from './seccomp-listener.ts';
 import { resetSignals } from './signal-steps.ts';
 import { openTerminal, plainOutput, sendDescriptor } from './stdio.ts';
+import { connectUnix } from './unix-socket.ts';
 import { environmentOf } from './user-steps.ts';
 
 export const confirmTag = 10;
@@ -27,13 +36,17 @@ export interface JoinPlanInput {
   /** Those of its namespaces that are not the caller's. */
   readonly namespaces: readonly LinuxNamespaceType[];
   readonly cgroup?: Pick<CgroupPlan, 'directories' | 'cloneInto'>;
-  readonly seccomp?: { readonly filter: Uint8Array; readonly flags: number };
+  readonly seccomp?: SeccompInput;
   readonly process: ProcessInput;
   readonly terminal: boolean;
   readonly consoleSocket?: string;
+  readonly pidfdSocket?: string;
   readonly preserveFds: number;
   readonly channel?: number;
+  readonly newKeyring: boolean;
   readonly scheduling: Scheduling;
+  /** Lists of CPUs: of who makes the process, until it is in its control group, and of the process from then on. */
+  readonly affinity: { readonly initial?: string; readonly final?: string };
 }
 
 export interface JoinPlan {
@@ -41,8 +54,11 @@ export interface JoinPlan {
   readonly pid: Reg;
   readonly pidfd: Reg;
   readonly terminal?: Reg;
-  /** Answers the plan's syncs; the one with `confirmTag` when it is known that the pidfd is of the process that was meant. */
-  resume(message: PlanMessage): Plan;
+  /**
+   * Answers the plan's syncs; the one with `confirmTag` when it is known that the pidfd is of the process that was meant. `state`: the
+   * container's, as JSON.
+   */
+  resume(message: PlanMessage, state: () => string): Plan;
 }
 
 export function joinPlan(input: JoinPlanInput): JoinPlan {
@@ -56,7 +72,16 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     input.terminal && input.consoleSocket !== undefined
       ? connectUnix(b, input.consoleSocket, `connecting to the console socket ${input.consoleSocket}`)
       : undefined;
+  const receiver =
+    input.pidfdSocket !== undefined
+      ? connectUnix(b, input.pidfdSocket, `connecting to the pidfd socket ${input.pidfdSocket}`)
+      : undefined;
+  const notifying = input.seccomp?.listener;
+  const agent = notifying && connectAgent(b, notifying);
+  checkPreserved(b, input.preserveFds);
   const link = prepareLink(b);
+  const { initial, final } = input.affinity;
+  const restore = initial === undefined ? undefined : borrowAffinity(b, initial);
   const entry: Entry = {
     init,
     namespaces: input.namespaces.reduce((bits, type) => bits | cloneFlags[type], 0n),
@@ -64,10 +89,18 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     cgroup,
     begin() {
       resetSignals(b);
-      for (const fd of [link.parent, console]) if (fd) b.sys('close', [fd]);
+      for (const fd of [link.parent, console, receiver, agent]) if (fd) b.sys('close', [fd]);
     },
-    prepare: () => scoreAndLabels(b, input.process),
-    leave: () => b.sys('close', [link.child]),
+    prepare() {
+      if (final !== undefined) setAffinity(b, 0, final, 'final');
+      else if (initial === undefined) resetAffinity(b);
+      if (has('user')) raiseLimits(b, input.process);
+      scoreAndLabels(b, input.process);
+    },
+    leave() {
+      b.sys('close', [link.child]);
+      restore?.();
+    },
   };
   const child = enterContainer(b, entry, () => {
     let slave: Reg | undefined;
@@ -93,21 +126,35 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       seccomp: input.seccomp,
       standalone: {
         preserveFds: input.preserveFds,
-        newKeyring: true,
+        newKeyring: input.newKeyring,
         ...(input.channel !== undefined && { channel: input.channel }),
         scheduling: input.scheduling,
+        ...(notifying && {
+          handOver: (end: PlanBuilder, fd: Reg) => handOverListener(end, link, fd, notifying),
+        }),
       },
       procDone: true,
     });
   });
   const master = input.terminal ? takeTerminal(b, link.parent, child.report) : undefined;
   if (master && console) sendDescriptor(b.doing('sending the terminal to the console socket'), console, master);
+  if (receiver) sendDescriptor(b.doing('sending the pidfd to its socket'), receiver, child.pidfd, 'setns');
+  const listener = notifying && takeListener(b, link, child, notifying);
   b.await(child.report);
   return {
     plan: b.build(),
     pid: child.pid,
     pidfd: child.pidfd,
     ...(master && !console && { terminal: master }),
-    resume: (message) => b.reply(message) ?? new PlanBuilder(input.arch, b).build(),
+    resume(message, state) {
+      const answer = b.reply(message);
+      if (answer) return answer;
+      const chunk = new PlanBuilder(input.arch, b);
+      if (message.tag === listenerTag && agent && listener) {
+        const text = containerProcessState(Number(message.registers[0]), state(), notifying);
+        sendListener(chunk, { agent, listener, link }, notifying, text);
+      }
+      return chunk.build();
+    },
   };
 }

@@ -6,6 +6,8 @@ export interface Scheduling {
   readonly personality?: 'LINUX' | 'LINUX32';
   readonly scheduler?: Scheduler;
   readonly ioPriority?: LinuxIoPriority;
+  /** Its control group has processors of its own. */
+  readonly ownCpus?: boolean;
 }
 
 const policies = {
@@ -28,7 +30,7 @@ const flagBits = {
 };
 
 /** Before privileges are dropped. */
-export function setScheduling(b: PlanBuilder, { personality, scheduler, ioPriority }: Scheduling): void {
+export function setScheduling(b: PlanBuilder, { personality, scheduler, ioPriority, ownCpus }: Scheduling): void {
   b.group('exec');
   if (personality !== undefined) {
     const PER_LINUX32 = 8;
@@ -49,12 +51,19 @@ export function setScheduling(b: PlanBuilder, { personality, scheduler, ioPriori
       [32, 8, scheduler.deadline ?? 0],
       [40, 8, scheduler.period ?? 0],
     ]);
-    b.sys('sched_setattr', [0, attr, 0]);
+    const [refused, set] = [b.label(), b.label()];
+    b.sys('sched_setattr', [0, attr, 0], { on: ownCpus ? { EPERM: refused } : {} });
+    if (ownCpus) {
+      b.jump(set);
+      b.place(refused);
+      b.fail('EPERM', "process scheduler can't be used together with AllowedCPUs");
+      b.place(set);
+    }
   }
   if (ioPriority) {
-    const value = ((ioPriorityClasses.indexOf(ioPriority.class) + 1) << 13) | ioPriority.priority;
+    const value = ((ioPriorityClasses.indexOf(ioPriority.class) + 1) << 13) | (ioPriority.priority ?? 0);
     b.sys('ioprio_set', [1, 0, value], {
-      doing: `setting the I/O priority ${ioPriority.class} ${ioPriority.priority}`,
+      doing: `setting the I/O priority ${ioPriority.class} ${ioPriority.priority ?? 0}`,
     });
   }
 }

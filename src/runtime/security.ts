@@ -10,6 +10,7 @@ import {
   PR_SET_NO_NEW_PRIVS,
   SECCOMP_SET_MODE_FILTER,
 } from '../kernel/constants.ts';
+import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 
 /** The five sets as lists of capability numbers (capabilities(7)). */
@@ -62,15 +63,16 @@ export function noNewPrivileges(b: PlanBuilder): void {
 
 /**
  * Installs a compiled filter (`struct sock_filter[]`). Without no_new_privs this needs CAP_SYS_ADMIN, so it comes before
- * capabilities are set; setresuid to another user cleared the effective ones, so all permitted are raised first.
+ * capabilities are set; setresuid to another user cleared the effective ones, so all permitted are raised first. The register holds the
+ * filter's listener where the flags ask for one.
  */
-export function installSeccomp(b: PlanBuilder, filter: Uint8Array, flags: number): void {
+export function installSeccomp(b: PlanBuilder, filter: Uint8Array, flags: number): Reg {
   b.group('security').doing('installing the seccomp filter');
   const program = b.struct(`{len=${filter.length / 8}, filter=…}`, 16, [
     [0, 2, filter.length / 8],
     [8, 8, b.blob(filter, `struct sock_filter[${filter.length / 8}]`)],
   ]);
-  b.sys('seccomp', [SECCOMP_SET_MODE_FILTER, flags, program]);
+  return b.sys('seccomp', [SECCOMP_SET_MODE_FILTER, flags, program]);
 }
 
 /** Sets permitted, effective and inheritable as they are to be, then the ambient set. */

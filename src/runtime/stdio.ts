@@ -110,12 +110,13 @@ export function mountConsole(b: PlanBuilder, root: Value, slave: Reg): void {
   b.sys('close', [target]);
 }
 
-/** struct msghdr with one byte of data and room for one descriptor (sendmsg(2), cmsg(3)); the same layout on both architectures. */
-function message(b: PlanBuilder, fd: Value | undefined): { header: BlobRef; control: BlobRef } {
-  const data = b.blob(Uint8Array.of(0x66), '"f"');
-  const iov = b.struct('[{…, 1}]', 16, [
+/** struct msghdr with some data and room for one descriptor (sendmsg(2), cmsg(3)); the same layout on both architectures. */
+function message(b: PlanBuilder, fd: Value | undefined, text: string = 'f'): { header: BlobRef; control: BlobRef } {
+  const bytes = Buffer.from(text);
+  const data = b.blob(bytes, JSON.stringify(text));
+  const iov = b.struct(`[{…, ${bytes.length}}]`, 16, [
     [0, 8, data],
-    [8, 8, 1],
+    [8, 8, bytes.length],
   ]);
   const control = b.struct('{cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS}', 24, [
     [0, 8, 20],
@@ -132,8 +133,9 @@ function message(b: PlanBuilder, fd: Value | undefined): { header: BlobRef; cont
   return { header, control };
 }
 
-export function sendDescriptor(b: PlanBuilder, socket: Value, fd: Value): void {
-  b.sys('sendmsg', [socket, message(b, fd).header, 0]);
+/** `text` goes with it, for a receiver that reads what it is told. */
+export function sendDescriptor(b: PlanBuilder, socket: Value, fd: Value, text?: string): void {
+  b.sys('sendmsg', [socket, message(b, fd, text).header, 0]);
 }
 
 /** The descriptor is in the register; `received` is 0 when the other side has gone. */

@@ -165,7 +165,7 @@ const process: Shape<oci.Process> = object<oci.Process>(
     ioPriority: optional(
       object<oci.LinuxIoPriority>('config.md#linux-process', {
         class: required(oneOf(oci.ioPriorityClasses)),
-        priority: required(integer(0, 7)),
+        priority: optional(integer(0, 7)),
       }),
     ),
     execCPUAffinity: optional(

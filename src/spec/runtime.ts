@@ -100,7 +100,8 @@ export const ioPriorityClasses = ['IOPRIO_CLASS_RT', 'IOPRIO_CLASS_BE', 'IOPRIO_
 
 export interface LinuxIoPriority {
   readonly class: (typeof ioPriorityClasses)[number];
-  readonly priority: number;
+  /** 0 when absent. */
+  readonly priority?: number;
 }
 
 export interface Mount {

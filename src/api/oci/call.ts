@@ -68,6 +68,8 @@ export class Call {
   #hooks: PlanHooks = {};
   #waiting: Waiting | undefined;
   #gone: Error | undefined;
+  /** What is to be said while a plan runs: its process reads nothing but answers to its syncs. */
+  #unsaid: (() => void)[] | undefined;
   readonly #onGone = new AbortController();
   readonly caller: Promise<Caller>;
 
@@ -104,9 +106,16 @@ export class Call {
     this.#ops = [...encoded.ops];
     this.#hooks = hooks;
     this.#send(messageNumbers.run, encoded.bytes);
-    const { type, payload } = await this.#next(messageNumbers.done, messageNumbers.failed);
-    if (type === messageNumbers.failed) throw planFailure(payload, this.#ops);
-    return { registers: int64s(payload) };
+    this.#unsaid = [];
+    try {
+      const { type, payload } = await this.#next(messageNumbers.done, messageNumbers.failed);
+      if (type === messageNumbers.failed) throw planFailure(payload, this.#ops);
+      return { registers: int64s(payload) };
+    } finally {
+      const unsaid = this.#unsaid;
+      this.#unsaid = undefined;
+      for (const say of unsaid) say();
+    }
   }
 
   /**
@@ -137,7 +146,7 @@ export class Call {
   }
 
   alive(): void {
-    if (!this.#gone) this.#send(messageNumbers.alive);
+    if (!this.#unsaid) this.#send(messageNumbers.alive);
   }
 
   end(code: number): void {
@@ -146,6 +155,10 @@ export class Call {
   }
 
   #output(fd: number, text: string): void {
+    if (this.#unsaid) {
+      this.#unsaid.push(() => this.#output(fd, text));
+      return;
+    }
     const bytes = Buffer.from(text);
     const step = 1 << 20;
     for (let at = 0; at < bytes.length; at += step) {

@@ -94,8 +94,10 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     facts: machine,
     rootless: rootlessOf(machine, globals.text('rootless')),
     warn: (message) => log('warning', message),
+    debug: (message) => log('debug', message),
     caller: caller.pid,
     channel: caller.channel,
+    environment: caller.env,
   };
   return { call, caller, globals, host, path, log };
 }

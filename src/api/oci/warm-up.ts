@@ -32,6 +32,8 @@ export async function warmUp(idle: () => boolean): Promise<void> {
       facts,
       rootless: rootlessOf(facts, undefined),
       warn() {},
+      debug() {},
+      environment: {},
       caller: process.pid,
       runner: {
         async run(plan, hooks) {

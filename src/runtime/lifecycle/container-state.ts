@@ -34,6 +34,8 @@ export interface ContainerFiles {
   readonly state: string;
   readonly config: string;
   readonly fifo: string;
+  /** A directory for the socket that the process may notify. */
+  readonly notify: string;
 }
 
 export function containerFiles(root: string, id: string): ContainerFiles {
@@ -43,6 +45,7 @@ export function containerFiles(root: string, id: string): ContainerFiles {
     state: join(directory, 'state.json'),
     config: join(directory, 'config.json'),
     fifo: join(directory, 'exec.fifo'),
+    notify: join(directory, 'notify'),
   };
 }
 
@@ -80,13 +83,13 @@ function exists(path: string): boolean {
   }
 }
 
-/** The specification's state (runtime.md#state), as hooks get it on standard input. */
-export function hookState(state: ContainerState, status: string): string {
+/** The specification's state (runtime.md#state), as hooks get it on standard input; with the pid that the process has for them. */
+export function hookState(state: ContainerState, status: string, pid: number = state.init_process_pid): string {
   return JSON.stringify({
     ociVersion: state.keelson.ociVersion,
     id: state.id,
     status,
-    ...(state.init_process_pid !== 0 && status !== 'stopped' && { pid: state.init_process_pid }),
+    ...(state.init_process_pid !== 0 && status !== 'stopped' && { pid }),
     bundle: state.keelson.bundle,
     ...(Object.keys(state.keelson.annotations).length > 0 && { annotations: state.keelson.annotations }),
   });

@@ -1,22 +1,25 @@
 /** `create` and the first half of `run`: from a bundle to a process that waits at its gate or runs already. */
 import { renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fromSystemError, isKeelsonError, KeelsonError } from '../../ground/errors.ts';
+import { fromSystemError } from '../../ground/errors.ts';
 import { cgroupDriver, cgroupPath, readText } from '../../kernel/cgroup.ts';
 import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
 import { cgroupDirectory, parseMountInfo } from '../../kernel/facts-cgroup.ts';
 import type { LinuxNamespace, Spec } from '../../spec/runtime.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
-import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
-import { hookOutput, hookOutputTag } from '../hook-steps.ts';
+import { hookFailure, hookFailureTag } from '../hook-steps.ts';
 import { hostInput, processInput } from '../host-input.ts';
 import { namespaceFile } from '../namespaces.ts';
 import { deniesSetgroups } from '../userns-steps.ts';
+import { extensionsOf } from './annotations.ts';
 import type { Bundle } from './load-bundle.ts';
 import { type ContainerState, freezerRecord, hookState } from './container-state.ts';
+import { hookOptions, withHookFailure } from './hooks.ts';
 import type { Host } from './host.ts';
+import { listenForNotify, makeNotifyDirectory, withNotifySocket } from './notify-socket.ts';
+import { seccompInput } from './seccomp-input.ts';
 import type { Found } from './state-store.ts';
 import { discard } from './discard.ts';
 import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups, refuseLimits } from './rootless.ts';
@@ -27,6 +30,9 @@ export interface CreateOptions {
   readonly id: string;
   readonly bundle: Bundle;
   readonly consoleSocket?: string;
+  readonly pidfdSocket?: string;
+  /** The process may notify the service manager. */
+  readonly notify?: boolean;
   readonly pidFile?: string;
   readonly preserveFds: number;
   readonly noPivot: boolean;
@@ -42,14 +48,18 @@ export interface Created extends Found {
   /** The caller's descriptor of the terminal that nobody else has. */
   readonly terminal?: number;
   readonly cgroup: CgroupPlan | undefined;
+  /** The caller's descriptor of the socket on which a process that was let go says that it is ready. */
+  readonly notified?: number;
 }
 
 /** Reserves the name before all else; what fails afterwards is undone. */
-export async function createContainer(host: Host, options: CreateOptions): Promise<Created> {
-  const files = host.store.reserve(options.id);
+export async function createContainer(host: Host, given: CreateOptions): Promise<Created> {
+  const files = host.store.reserve(given.id);
+  const options = given.notify ? withNotify(given, files) : given;
   let placed: Placed | undefined;
   let planned: CreatePlan;
   try {
+    if (options.notify) makeNotifyDirectory(files);
     placed = placeCgroup(host, options);
     for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
     planned = planOf(host, options, placed);
@@ -59,20 +69,26 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
   }
   let state = stateOf(options, placed?.cgroup, host);
   let child: { pid: number; pidfd: number } | undefined;
-  let printed = '';
+  let hookFailed: string | undefined;
+  const ownPids = options.bundle.spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined);
+  host.debug('nsexec container setup');
   try {
     writeFileSync(files.config, options.bundle.text, { mode: 0o600 });
+    const notified = options.notify && options.go ? await listenForNotify(host, files) : undefined;
     const result = await host.runner.run(planned.plan, {
       onReport(message) {
         const { tag, registers } = message;
-        if (tag === hookOutputTag) printed = hookOutput(message);
+        if (tag === hookFailureTag) hookFailed = hookFailure(message);
         if (tag !== createTags.started) return;
         child = { pid: Number(registers[0]), pidfd: Number(registers[1]) };
+        host.debug('child process in init()');
         state = withPid(state, child.pid);
         host.store.save(files, state);
       },
-      onSync: (message) => planned.resume(message, (status) => hookState(state, status)),
+      onSync: (message) =>
+        planned.resume(message, (status, inside) => hookState(state, status, inside && ownPids ? 1 : undefined)),
     });
+    host.debug('init: closing the pipe to signal completion');
     const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
     if (options.pidFile !== undefined) writePidFile(options.pidFile, at(planned.pid));
     return {
@@ -82,10 +98,11 @@ export async function createContainer(host: Host, options: CreateOptions): Promi
       pidfd: at(planned.pidfd),
       ...(planned.terminal && { terminal: at(planned.terminal) }),
       cgroup: placed?.plan,
+      ...(notified !== undefined && { notified }),
     };
   } catch (error) {
     await discard(host, { state, files }, { child });
-    throw printed === '' || !isKeelsonError(error) ? error : withOutput(error, printed);
+    throw hookFailed === undefined ? error : withHookFailure(error, hookFailed);
   }
 }
 
@@ -93,7 +110,9 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
   const { facts, store } = host;
   const { bundle } = options;
   const { spec } = bundle;
-  const { seccomp, namespaces } = spec.linux ?? {};
+  const { namespaces } = spec.linux ?? {};
+  const extensions = extensionsOf(spec);
+  const pidfdSocket = options.pidfdSocket ?? extensions.pidfdReceiver;
   if (host.rootless.user) checkRootless(spec);
   if (hasOwn(spec, 'user')) checkUser(bundle.process, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? []);
   const idMapper = idMapperOf(facts);
@@ -106,10 +125,10 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...withOwnGroups(hostInput(facts), spec, placed?.cgroup, facts),
     rootfs: bundle.rootfs,
     ...(placed && { cgroup: placed.plan }),
-    ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
+    ...seccompInput(host, spec, extensions),
     process: processInput(withListenFds(bundle.process, options), facts, {
       createCwd: false,
-      setgroups: !noGroups,
+      setgroups: !noGroups && !extensions.keepGroups,
       userNamespace: namespaces?.some((n) => n.type === 'user') ?? false,
       warn: host.warn,
     }),
@@ -118,6 +137,8 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     privileged: facts.capabilities.effective.includes(CAP_SYS_ADMIN),
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
+    ...(pidfdSocket !== undefined && { pidfdSocket }),
+    hooks: hookOptions(host, extensions),
     preserveFds: options.preserveFds + listenFds(options.environment),
     ...(host.channel !== undefined && { channel: host.channel }),
     newKeyring: !options.noNewKeyring,
@@ -127,11 +148,9 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
   });
 }
 
-function withOutput(error: KeelsonError, printed: string): KeelsonError {
-  const { code, details, message } = error;
-  // The words of a plan that gave up end with its errno, which says nothing here.
-  const text = message.replace(/: fail: E[A-Z0-9]+ \([^)]*\)$/, '');
-  return new KeelsonError(code, `${text}, output: ${printed}`, { cause: error, details });
+function withNotify(options: CreateOptions, files: Found['files']): CreateOptions {
+  const spec = withNotifySocket(options.bundle.spec, files);
+  return { ...options, bundle: { ...options.bundle, spec, process: spec.process ?? options.bundle.process } };
 }
 
 interface Placed {

@@ -2,16 +2,17 @@
 import { statSync } from 'node:fs';
 import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import type { Cgroup } from '../../kernel/cgroup-driver.ts';
-import { compileSeccomp, seccompFlags } from '../../kernel/seccomp.ts';
 import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
 import { schedulingOf } from '../create-plan.ts';
 import { hostInput, processInput } from '../host-input.ts';
 import { confirmTag, joinPlan } from '../join-plan.ts';
 import { namespaceFile } from '../namespaces.ts';
-import { isAlive, statusOf } from './container-state.ts';
+import { extensionsOf } from './annotations.ts';
+import { hookState, isAlive, statusOf } from './container-state.ts';
 import { writePidFile } from './create.ts';
 import type { Host } from './host.ts';
 import { checkUser, hasNoGroups, mapOf, refuseGroups } from './rootless.ts';
+import { seccompInput } from './seccomp-input.ts';
 import type { Found } from './state-store.ts';
 
 export interface ExecOptions {
@@ -19,6 +20,7 @@ export interface ExecOptions {
   readonly spec: Spec;
   readonly process: Process;
   readonly consoleSocket?: string;
+  readonly pidfdSocket?: string;
   readonly pidFile?: string;
   readonly preserveFds: number;
   readonly ignorePaused: boolean;
@@ -48,16 +50,24 @@ export async function execProcess(
   }
   const noGroups = hasNoGroups(state.init_process_pid);
   if (noGroups) refuseGroups(process);
-  const { seccomp } = spec.linux ?? {};
+  const extensions = extensionsOf(spec);
   const planned = joinPlan({
     arch: hostInput(facts).arch,
     pid: state.init_process_pid,
     namespaces,
     ...(state.keelson.cgroup && { cgroup: groupsToJoin(state.keelson.cgroup, options.cgroup) }),
-    ...(seccomp && { seccomp: { filter: compileSeccomp(seccomp, facts.arch), flags: seccompFlags(seccomp) } }),
-    process: processInput(process, facts, { createCwd: false, setgroups: !noGroups, userNamespace, warn: host.warn }),
+    ...seccompInput(host, spec, extensions),
+    process: processInput(process, facts, {
+      createCwd: false,
+      setgroups: !noGroups && !extensions.keepGroups,
+      userNamespace,
+      warn: host.warn,
+    }),
     terminal: process.terminal ?? false,
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
+    ...(options.pidfdSocket !== undefined && { pidfdSocket: options.pidfdSocket }),
+    newKeyring: true,
+    affinity: process.execCPUAffinity ?? {},
     preserveFds: options.preserveFds,
     ...(host.channel !== undefined && { channel: host.channel }),
     scheduling: schedulingOf(spec, process),
@@ -66,7 +76,7 @@ export async function execProcess(
     onSync(message) {
       if (message.tag === confirmTag && !isAlive(state))
         throw new KeelsonError('conflict', 'cannot exec in a stopped container');
-      return planned.resume(message);
+      return planned.resume(message, () => hookState(state, 'running'));
     },
   });
   const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);

@@ -15,8 +15,10 @@ export interface Host {
   readonly facts: HostFacts;
   readonly rootless: Rootless;
   readonly warn: (message: string) => void;
+  readonly debug: (message: string) => void;
   /** The process that carries out the plans. */
   readonly caller: number;
   /** The descriptor on which it hears of them. */
   readonly channel?: number;
+  readonly environment: Readonly<Record<string, string>>;
 }

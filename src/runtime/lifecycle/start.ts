@@ -1,22 +1,28 @@
 /** `start`: lets a created container's process go. */
-import { closeSync, constants, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
-import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
-import { PlanBuilder } from '../../kernel/plan-builder.ts';
+import { closeSync, constants, existsSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { fromSystemError, KeelsonError, messageOf } from '../../ground/errors.ts';
 import { parseConfig } from '../../spec/config.ts';
-import type { Hooks, Spec } from '../../spec/runtime.ts';
-import { runHooks } from '../hook-steps.ts';
+import type { Spec } from '../../spec/runtime.ts';
+import { extensionsOf } from './annotations.ts';
 import { hookState, statusOf } from './container-state.ts';
 import { killAll } from './discard.ts';
+import { runHostHooks } from './hooks.ts';
 import type { Host } from './host.ts';
+import { listenForNotify, relayNotify } from './notify-socket.ts';
 import type { Found } from './state-store.ts';
 
 export async function startContainer(host: Host, found: Found): Promise<void> {
   const { state, files } = found;
   const status = statusOf(state, files);
   if (status === 'stopped') throw new KeelsonError('conflict', 'cannot start a container that has stopped');
+  if (status === 'running') throw new KeelsonError('conflict', 'cannot start an already running container');
   if (status !== 'created') throw new KeelsonError('conflict', `cannot start a container in the ${status} state`);
+  const manager = host.environment['NOTIFY_SOCKET'];
+  const notify = manager && existsSync(files.notify) ? await listenForNotify(host, files) : undefined;
   openGate(files.fifo);
   await hooksAfterStart(host, found, specOf(found));
+  const pid = state.init_process_pid;
+  if (manager && notify !== undefined) await relayNotify(host, { socket: notify, manager, pid, mainPid: pid });
 }
 
 /** The name goes first: of two who start at once one finds it gone. */
@@ -43,16 +49,16 @@ function openGate(path: string): void {
 export async function hooksAfterStart(host: Host, found: Found, spec: Spec): Promise<void> {
   const hooks = spec.hooks?.poststart;
   if (!hooks?.length) return;
-  const b = new PlanBuilder(host.facts.arch);
-  runHooks(b, 'poststart', hooks, hookState(found.state, 'running'));
   try {
-    await host.runner.run(b.build());
+    const state = hookState(found.state, 'running');
+    await runHostHooks(host, 'poststart', hooks, { state, extensions: extensionsOf(spec) });
   } catch (error) {
     await killAll(host, found).catch(() => {});
     throw error;
   }
 }
 
+/** Poststop hooks: all of them run, and what fails is a warning (runtime.md#lifecycle). */
 export async function hooksAfterStop(host: Host, found: Found): Promise<void> {
   let spec: Spec;
   try {
@@ -60,24 +66,12 @@ export async function hooksAfterStop(host: Host, found: Found): Promise<void> {
   } catch {
     return;
   }
-  await lateHooks(host, found, 'poststop', spec.hooks?.poststop, 'stopped');
-}
-
-async function lateHooks(
-  host: Host,
-  found: Found,
-  kind: keyof Hooks,
-  hooks: Hooks[keyof Hooks],
-  status: string,
-): Promise<void> {
-  if (!hooks?.length) return;
-  for (const hook of hooks) {
-    const b = new PlanBuilder(host.facts.arch);
-    runHooks(b, kind, [hook], hookState(found.state, status));
+  const state = hookState(found.state, 'stopped');
+  for (const hook of spec.hooks?.poststop ?? []) {
     try {
-      await host.runner.run(b.build());
+      await runHostHooks(host, 'poststop', [hook], { state, extensions: extensionsOf(spec) });
     } catch (error) {
-      host.warn(error instanceof Error ? error.message : String(error));
+      host.warn(messageOf(error));
     }
   }
 }

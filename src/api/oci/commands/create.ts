@@ -48,10 +48,13 @@ export function creation(session: Session, args: Parsed): Omit<CreateOptions, 'g
   const { path } = session;
   const pidFile = args.text('pid-file');
   const consoleSocket = args.text('console-socket');
+  const pidfdSocket = args.text('pidfd-socket');
   return {
     id: containerId(args),
     bundle: loadBundle(path(args.text('bundle') || '.')),
     ...(consoleSocket !== undefined && { consoleSocket: path(consoleSocket) }),
+    ...(pidfdSocket && { pidfdSocket: path(pidfdSocket) }),
+    ...(session.caller.env['NOTIFY_SOCKET'] && { notify: true }),
     ...(pidFile !== undefined && pidFile !== '' && { pidFile: path(pidFile) }),
     preserveFds: args.number('preserve-fds') ?? 0,
     noPivot: args.bool('no-pivot'),

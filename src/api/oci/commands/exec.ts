@@ -44,6 +44,7 @@ export const exec: Command = {
     const process = await processOf(session, spec, args, command);
     const detach = args.bool('detach');
     const consoleSocket = args.text('console-socket');
+    const pidfdSocket = args.text('pidfd-socket');
     checkConsole(process.terminal === true, consoleSocket, detach);
     const pidFile = args.text('pid-file');
     const child = await execProcess(host, {
@@ -51,6 +52,7 @@ export const exec: Command = {
       spec,
       process,
       ...(consoleSocket !== undefined && { consoleSocket: path(consoleSocket) }),
+      ...(pidfdSocket && { pidfdSocket: path(pidfdSocket) }),
       ...(pidFile !== undefined && { pidFile: path(pidFile) }),
       preserveFds: args.number('preserve-fds') ?? 0,
       ignorePaused: args.bool('ignore-paused'),
