@@ -10,8 +10,8 @@ import {
   PR_SET_PDEATHSIG,
   SIGKILL,
 } from '../kernel/constants.ts';
-import type { BlobRef, Reg } from '../kernel/plan.ts';
-import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import type { BlobRef, Label, Reg } from '../kernel/plan.ts';
+import type { PlanBuilder, Rules } from '../kernel/plan-builder.ts';
 import {
   becomeUser,
   capset,
@@ -22,6 +22,7 @@ import {
   setCapabilities,
   type CapabilityNumbers,
 } from './security.ts';
+import { execWords } from './start-error.ts';
 import { type Scheduling, setScheduling } from './scheduling-steps.ts';
 import { usePipes, useTerminal, type Pipes } from './stdio.ts';
 
@@ -310,24 +311,48 @@ function searchPath(p: ProcessInput): string[] {
  */
 function findProgram(b: PlanBuilder, p: ProcessInput, override: boolean): void {
   const [command = ''] = p.args;
-  const AT_EACCESS = 0x200;
   b.group('exec').doing(`exec: ${JSON.stringify(command)}`);
+  const found = b.label();
   if (command.includes('/')) {
-    // Which capabilities count is only known once they are set, after the start.
-    b.sys('faccessat2', [AT_FDCWD, command, 1, AT_EACCESS], { on: override ? { EACCES: 'continue' } : {} });
+    checkProgram(b, command, { override, found });
+  } else {
+    for (const directory of searchPath(p)) {
+      const missing = b.label();
+      checkProgram(b, `${directory}/${command}`, { override, found, missing });
+      b.place(missing);
+    }
+    b.fail('ENOENT', `exec: ${JSON.stringify(command)}: executable file not found in $PATH`);
+  }
+  b.place(found);
+}
+
+/**
+ * Goes on at `found`, or at `missing`; without that one it fails. `override`: CAP_DAC_OVERRIDE will be effective after the start and isn't
+ * yet, and with it all may be executed that is executable for somebody.
+ */
+function checkProgram(b: PlanBuilder, path: string, to: { override: boolean; found: Label; missing?: Label }): void {
+  const AT_EACCESS = 0x200;
+  const STATX_MODE = 3; // with the type; struct statx has it at 28
+  const [directory, other] = [0o040000, 0o111];
+  const wrong = to.missing && ({ any: to.missing } as const);
+  const [isDirectory, doubtful] = [b.label(), b.label()];
+  const status = b.blob(256);
+  b.sys('statx', [AT_FDCWD, path, 0, STATX_MODE, status], {
+    on: { ...(to.override && { EACCES: to.found }), ...wrong },
+  });
+  const mode = b.peek({ ...status, offset: 28 }, 2, 'mode');
+  b.branch(mode, '&', directory, to.missing ?? isDirectory);
+  b.sys('faccessat2', [AT_FDCWD, path, 1, AT_EACCESS], { on: { ...(to.override && { EACCES: doubtful }), ...wrong } });
+  b.jump(to.found);
+  b.place(doubtful);
+  b.branch(mode, '&', other, to.found);
+  if (to.missing) {
+    b.jump(to.missing);
     return;
   }
-  const found = b.label();
-  for (const directory of searchPath(p)) {
-    const missing = b.label();
-    b.sys('faccessat2', [AT_FDCWD, `${directory}/${command}`, 1, AT_EACCESS], {
-      on: { ...(override && { EACCES: found }), any: missing },
-    });
-    b.jump(found);
-    b.place(missing);
-  }
-  b.fail('ENOENT', `exec: ${JSON.stringify(command)}: executable file not found in $PATH`);
-  b.place(found);
+  b.fail('EACCES');
+  b.place(isDirectory);
+  b.fail('EISDIR');
 }
 
 /** execve(2), along PATH for a bare name as execvp(3) does: what is missing or may not be executed there is passed over. */
@@ -341,7 +366,10 @@ function execute(b: PlanBuilder, p: ProcessInput & ProcessWiring, self: Reg | un
   }
   const argv = b.strings(p.args);
   if (command.includes('/')) {
-    b.sys('execve', [command, argv, envp]);
+    // Past the gate nobody hears of a failure but who reads the container's output.
+    const told = p.gate ? lastWords(b) : undefined;
+    b.sys('execve', [command, argv, envp], told ? { on: told.rules } : {});
+    told?.say(command);
     return;
   }
   for (const directory of searchPath(p)) {
@@ -350,4 +378,19 @@ function execute(b: PlanBuilder, p: ProcessInput & ProcessWiring, self: Reg | un
     });
   }
   b.fail('ENOENT', `exec: ${JSON.stringify(command)}: executable file not found in $PATH`);
+}
+
+/** For a process that can't be executed after all: it says so itself and exits with 255, as runc's does. */
+function lastWords(b: PlanBuilder): { rules: Rules; say(command: string): void } {
+  const exits = Object.fromEntries(['ENOENT', 'EACCES', 'ENOEXEC', 'any'].map((errno) => [errno, b.label()]));
+  return {
+    rules: exits,
+    say(command) {
+      for (const [errno, exit] of Object.entries(exits)) {
+        b.place(exit);
+        b.write(2, `exec ${command}: ${execWords[errno] ?? 'it cannot be executed'}\n`, { on: { any: 'continue' } });
+        b.sys('exit_group', [255]);
+      }
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { isKeelsonError, KeelsonError } from '../ground/errors.ts';
 
-const words: Readonly<Record<string, string>> = {
+/** Why execve(2) fails, as docker and runc say it. */
+export const execWords: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or directory',
   ENOTDIR: 'not a directory',
   EACCES: 'permission denied',
@@ -18,8 +19,8 @@ export function startError(error: unknown): unknown {
   if (command === undefined) return error;
   const errno = error.details.errno ?? '';
   const options = { cause: error, details: error.details };
-  if (error.details.syscall === 'fail') {
+  if (error.details.syscall === 'fail' && errno === 'ENOENT') {
     return new KeelsonError('command-not-found', `${command}: executable file not found in $PATH`, options);
   }
-  return new KeelsonError(error.code, `${command}: ${words[errno] ?? errno}`, options);
+  return new KeelsonError(error.code, `${command}: ${execWords[errno] ?? errno}`, options);
 }

@@ -1,10 +1,12 @@
 /** keelson-oci from create to delete, as callers of an OCI runtime use it, on the real kernel. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
-import { Oci, planners } from '../support/oci.ts';
+import { promisify } from 'node:util';
+import { Oci, ociBinary, planners } from '../support/oci.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 
@@ -104,6 +106,28 @@ test('a program that is not there fails create, and nothing stays', { skip }, as
   assert.equal(code, 1);
   assert.match(stderr, /unable to start container process: exec: \\?"nosuch\\?": executable file not found in \$PATH/);
   assert.match((await oci.command('state', 'x')).stderr, /container does not exist/);
+});
+
+test('what may not be executed fails create; what turns out so later says it itself and exits with 255', {
+  skip,
+}, async () => {
+  await using oci = new Oci();
+  for (const [file, words] of [
+    ['/etc/plain', 'permission denied'],
+    ['/etc', 'is a directory'],
+  ] as const) {
+    const bundle = oci.bundle([file]);
+    writeFileSync(join(bundle, 'rootfs/etc/plain'), 'text', { mode: 0o644 });
+    const { code, stderr } = await oci.command('create', '-b', bundle, 'x');
+    assert.equal(code, 1);
+    assert.match(stderr, new RegExp(`exec: .{1,2}${file}.{1,2}: ${words}`));
+  }
+  const bundle = oci.bundle(['/script']);
+  writeFileSync(join(bundle, 'rootfs/script'), '#!/no/interpreter\n', { mode: 0o755 });
+  // The container's process writes to the streams that `create` was given.
+  const caller = `"$0" --root "$1" create -b "$2" y && "$0" --root "$1" start y`;
+  const { stdout, stderr } = await promisify(execFile)('sh', ['-c', caller, ociBinary, oci.root, bundle]);
+  assert.deepEqual([stdout, stderr], ['', 'exec /script: no such file or directory\n']);
 });
 
 test('hooks of all kinds run in their order, with the state on standard input', { skip }, async () => {

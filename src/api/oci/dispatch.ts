@@ -41,7 +41,8 @@ const commands: Readonly<Record<string, Command>> = {
   update,
 };
 
-export async function dispatch(call: Call): Promise<void> {
+/** Resolves with the command's name. */
+export async function dispatch(call: Call): Promise<string | undefined> {
   const caller = await call.caller;
   let code = 1;
   let name: string | undefined;
@@ -52,11 +53,13 @@ export async function dispatch(call: Call): Promise<void> {
     name = globals.words[0];
     if (globals.bool('version')) {
       call.stdout(versionText());
-      return call.end(0);
+      call.end(0);
+      return name;
     }
     if (name === undefined || name === 'help' || globals.bool('help')) {
       call.stdout(usageText(Object.keys(commands)));
-      return call.end(0);
+      call.end(0);
+      return name;
     }
     const command = commands[name];
     if (!command) throw new KeelsonError('invalid-argument', `No help topic for '${name}'`);
@@ -65,7 +68,8 @@ export async function dispatch(call: Call): Promise<void> {
     const args = parseFlags(words, flags, command.first ? { first: true } : {});
     if (args.bool('help')) {
       call.stdout(usageText([name]));
-      return call.end(0);
+      call.end(0);
+      return name;
     }
     session.log('debug', `${name} ${globals.words.slice(1).join(' ')}`);
     code = await command.run(session, args);
@@ -79,4 +83,5 @@ export async function dispatch(call: Call): Promise<void> {
     else call.stderr(`${errorText(error)}\n`);
   }
   call.end(code);
+  return name;
 }

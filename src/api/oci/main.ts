@@ -4,9 +4,11 @@ import { createServer, type Socket } from 'node:net';
 import { Call } from './call.ts';
 import { dispatch } from './dispatch.ts';
 import { leaveCgroups } from './own-cgroup.ts';
+import { isStray } from './stray.ts';
 import { warmUp } from './warm-up.ts';
 
 const idleMs = 60_000;
+const strayIdleMs = 1000;
 const aliveMs = 3000;
 const socketPath = process.argv[2];
 
@@ -19,14 +21,16 @@ const server = createServer({ allowHalfOpen: false }, (socket: Socket) => {
   clearTimeout(idle);
   const call = new Call(socket);
   const pulse = setInterval(() => call.alive(), aliveMs);
-  const done = (): void => {
+  const done = (command?: string): void => {
     clearInterval(pulse);
     calls--;
     if (calls > 0) return;
-    idle = setTimeout(leave, idleMs);
-    if (!warm) setTimeout(warmWhileIdle, 20);
+    const stray = isStray();
+    if (stray && command === 'delete') return leave();
+    idle = setTimeout(leave, stray ? strayIdleMs : idleMs);
+    if (!warm && !stray) setTimeout(warmWhileIdle, 20);
   };
-  dispatch(call).then(done, done);
+  dispatch(call).then(done, () => done());
 });
 server.on('error', () => process.exit(1));
 server.listen({ fd: 3 });
