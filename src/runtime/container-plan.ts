@@ -122,7 +122,7 @@ export function containerPlan(input: ContainerPlanInput): ContainerPlan {
       b.group('network').doing('configuring the network');
       input.network.container(b);
     }
-    if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
+    writeSysctls(b, mounted.proc, spec.linux?.sysctl);
     const terminal = finishRoot(b, root, {
       linux: spec.linux,
       nul,

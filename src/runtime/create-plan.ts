@@ -138,7 +138,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     mapIds: (pid) => mapIds(b, pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper),
   };
   const child = cloneFirst(b, birth, () => {
-    isolateMounts(b, spec.linux?.rootfsPropagation);
+    isolateMounts(b, spec.linux?.rootfsPropagation, { pivot: input.pivot });
     if (input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
     const nul = openHost(b, '/dev/null', O_PATH, { doing: "opening the host's /dev/null" });
     const root = mountRoot(b, {
@@ -161,7 +161,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       fromExecutor: (mount) => (sources.includes(mount) ? receiveSource(b, link) : undefined),
     };
     const mounted = mountAll(b, root, spec.mounts ?? [], facts);
-    if (spec.linux?.sysctl && mounted.proc) writeSysctls(b, mounted.proc, spec.linux.sysctl);
+    writeSysctls(b, mounted.proc, spec.linux?.sysctl);
     const terminal = finishRoot(b, root, {
       linux: spec.linux,
       nul,

@@ -68,9 +68,11 @@ const propagations: Readonly<Record<string, number>> = {
 };
 
 /** In the child, first of all: nothing that is mounted from here on may travel to the host. The default is rslave, as runc's. */
-export function isolateMounts(b: PlanBuilder, propagation: string | undefined): void {
+export function isolateMounts(b: PlanBuilder, propagation: string | undefined, { pivot } = { pivot: true }): void {
   b.group('root file system').doing('making the mount namespace private');
-  const flags = propagations[propagation ?? 'rslave'] ?? MS_SLAVE | MS_REC;
+  // Without a pivot mounts of the host are unmounted here, and would be there, too.
+  const wanted = pivot || propagation?.endsWith('private') ? propagation : undefined;
+  const flags = propagations[wanted ?? 'rslave'] ?? MS_SLAVE | MS_REC;
   b.sys('mount', [0, '/', 0, flags === MS_PRIVATE ? flags | MS_REC : flags, 0]);
 }
 
@@ -197,11 +199,7 @@ export function moveRoot(b: PlanBuilder, root: Reg, bare: readonly string[]): vo
   const MS_MOVE = 8192;
   b.group('root file system').doing('moving the root file system');
   // A procfs without masks that stays mounted would let the container mount another one like it.
-  for (const path of bare) {
-    // A mount that is shared with the host would go there, too.
-    b.sys('mount', [0, path, 0, MS_SLAVE | MS_REC, 0], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
-    b.sys('umount2', [path, MNT_DETACH], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
-  }
+  for (const path of bare) b.sys('umount2', [path, MNT_DETACH], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
   b.sys('fchdir', [root]);
   b.sys('mount', ['.', '/', 0, MS_MOVE, 0]);
   b.sys('chroot', ['.']);

@@ -1,14 +1,21 @@
 import { O_WRONLY, RESOLVE_BENEATH, RESOLVE_NO_XDEV } from '../kernel/constants.ts';
 import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
+import { makeFilesystem } from './filesystem.ts';
 import { noLinks, openIn } from './in-root.ts';
 
 /**
- * Writes sysctls through the container's own procfs, by its descriptor and without leaving that file system: whatever a
+ * Writes sysctls through the container's own procfs, or through another one where none is mounted, by its descriptor and without leaving that file system: whatever a
  * mount puts over /proc, the write reaches procfs (CVE-2025-52881). Which keys are namespaced was checked before.
  */
-export function writeSysctls(b: PlanBuilder, proc: Reg, sysctls: Readonly<Record<string, string>>): void {
-  b.group('namespaces');
+export function writeSysctls(
+  b: PlanBuilder,
+  mounted: Reg | undefined,
+  sysctls: Readonly<Record<string, string>> | undefined,
+): void {
+  if (!sysctls || Object.keys(sysctls).length === 0) return;
+  b.group('namespaces').doing('mounting a procfs to set sysctls');
+  const proc = mounted ?? makeFilesystem(b, 'proc', [], 0);
   for (const [key, value] of Object.entries(sysctls)) {
     b.doing(`setting the sysctl ${key}`);
     const fd = openIn(b, proc, `sys/${sysctlPath(key)}`, {
@@ -18,6 +25,7 @@ export function writeSysctls(b: PlanBuilder, proc: Reg, sysctls: Readonly<Record
     b.write(fd, value);
     b.sys('close', [fd]);
   }
+  if (proc !== mounted) b.sys('close', [proc]);
 }
 
 /** sysctl(8): the first separator says which of `.` and `/` separates; the other one is then part of a name. */
