@@ -44,6 +44,11 @@ export function lookupUser(user: string, groupAdd: readonly string[], passwd: st
   return { uid, gid, additionalGids: [...additional], home: found?.home || '/' };
 }
 
+/** The home directory of a user who is known by number, of any that the kernel takes; `/` for one that isn't in `passwd`. */
+export function homeOf(uid: number, passwd: string): string {
+  return passwdEntries(passwd).find((entry) => entry.uid === uid)?.home || '/';
+}
+
 function splitUser(user: string): [string, string] {
   const colon = user.indexOf(':');
   return colon < 0 ? [user, ''] : [user.slice(0, colon), user.slice(colon + 1)];

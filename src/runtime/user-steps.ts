@@ -4,7 +4,7 @@ import type { BlobRef, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Environment, ProcessInput } from './exec-steps.ts';
 import { openIn } from './in-root.ts';
-import { lookupUser, maxAccountFile } from './user-lookup.ts';
+import { homeOf, lookupUser, maxAccountFile } from './user-lookup.ts';
 
 /** The tag of the plan's `sync` that carries passwd and group. */
 export const lookupTag = 1;
@@ -90,7 +90,7 @@ function findHome(b: PlanBuilder, uid: number): BlobRef {
   b.branch(count, '<', 1, unknown);
   b.ask([count], [content], (chunk, { blobs, registers }) => {
     const text = Buffer.from(blobs[0] ?? []).toString('utf8', 0, Math.max(0, Number(registers[0] ?? 0n)));
-    const bytes = Buffer.from(`HOME=${lookupUser(String(uid), [], text, '').home}\0`);
+    const bytes = Buffer.from(`HOME=${homeOf(uid, text)}\0`);
     if (bytes.length > maxHome) return;
     for (const [offset, byte] of bytes.entries()) chunk.poke({ ...entry, offset }, 1, byte);
   });

@@ -110,7 +110,8 @@ async function processOf(session: Session, spec: Spec, args: Parsed, command: re
 
 /** `UID[:GID]`, numbers only: names are looked up by who calls the runtime. */
 function parseUser(text: string, base: User): User {
-  const [uid = '', gid] = text.split(':', 2);
+  const colon = text.indexOf(':');
+  const [uid, gid] = colon < 0 ? [text] : [text.slice(0, colon), text.slice(colon + 1)];
   return { ...base, uid: idNumber(uid, 'uid'), gid: gid === undefined ? base.gid : idNumber(gid, 'gid') };
 }
 
