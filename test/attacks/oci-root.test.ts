@@ -166,7 +166,7 @@ describe('a volume', () => {
       const bundle = oci.bundle(['true'], mounts(mount), { link: { link: '/proc/sys' } });
       const { code, stderr } = await oci.command('run', '-b', bundle, 'proc');
       assert.equal(code, 1, JSON.stringify(mount));
-      assert.match(stderr, /cannot be mounted because it is inside \/proc|cannot be mounted on \/proc/);
+      assert.match(stderr, /cannot be mounted because it is (inside \/proc|not of type proc)/);
     }
     const allowed = oci.bundle(['cat', '/proc/uptime'], mounts(bind(join(data, 'kcore'), '/proc/uptime')));
     assert.equal((await oci.command('run', '-b', allowed, 'lxcfs')).stdout, 'made up', 'as lxcfs does');
