@@ -61,6 +61,9 @@ const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 /** Usable at once: no duplicate address detection. */
 const IFA_F_NODAD = 0x02;
+/** Not learned, hence without an end. */
+const IFA_F_PERMANENT = 0x80;
+const RT_SCOPE_UNIVERSE = 0;
 
 const RTA_DST = 1;
 const RTA_OIF = 4;
@@ -338,6 +341,31 @@ export function decodeAddress(message: DecodedMessage): LinkAddress | undefined 
     address: address ? formatIp(address) : '',
     prefixLength: view.getUint8(1),
     flags: numberOf(attributes.get(IFA_FLAGS)) ?? view.getUint8(2),
+  };
+}
+
+/**
+ * From an address that a dump told of, the message that gives it to another link. Undefined for one of another link than `of`, and for what
+ * is not global or not there to stay.
+ */
+export function readdress(message: DecodedMessage, of: number, to: Filled): Message | undefined {
+  const found = decodeAddress(message);
+  if (found?.index !== of || !(found.flags & IFA_F_PERMANENT)) return undefined;
+  const scope = message.body[3] ?? 0;
+  if (scope !== RT_SCOPE_UNIVERSE) return undefined;
+  const given = decodeAttributes(message.body.subarray(8));
+  const attributes = [IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST].flatMap((type) => {
+    const payload = given.get(type);
+    return payload ? [bytes(type, payload)] : [];
+  });
+  const header = Buffer.from([message.body[0] ?? 0, found.prefixLength, found.flags & IFA_F_NODAD, scope, 0, 0, 0, 0]);
+  if (typeof to === 'number') header.writeInt32LE(to, 4);
+  return {
+    type: RTM_NEWADDR,
+    flags: create,
+    header,
+    headerSlots: typeof to === 'number' ? [] : [{ name: to.slot, at: 4 }],
+    attributes,
   };
 }
 

@@ -20,7 +20,7 @@ import {
 } from './bridge-steps.ts';
 import { removeForwardings } from './forwardings.ts';
 import { readHostNetwork, type HostNetwork } from './host-network.ts';
-import { openNetlink, sendBatch, setNetSysctl } from './netlink-steps.ts';
+import { openNetlink, sendBatch, setNetSysctl } from '../runtime/netlink-steps.ts';
 import { addressesOf, choosePools, hostRange } from './pool.ts';
 import { PublishSteps } from './publish-steps.ts';
 import { installRules, keelsonTable, rulesKey } from './ruleset.ts';

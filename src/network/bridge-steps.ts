@@ -22,7 +22,7 @@ import type { Reg, Value } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Pools } from '../store/network.ts';
 import type { HostNetwork } from './host-network.ts';
-import { openNetlink, sendBatch, setNetSysctl } from './netlink-steps.ts';
+import { openNetlink, sendBatch, setNetSysctl } from '../runtime/netlink-steps.ts';
 import { macOf } from './pool.ts';
 import { revision } from './ruleset.ts';
 import type { Addresses } from './types.ts';

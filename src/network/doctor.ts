@@ -9,7 +9,7 @@ import type { Plan } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import { canForward6 } from './bridge-steps.ts';
 import { readHostNetwork, type HostNetwork } from './host-network.ts';
-import { openNetlink, sendBatch } from './netlink-steps.ts';
+import { openNetlink, sendBatch } from '../runtime/netlink-steps.ts';
 import { keelsonTable } from './ruleset.ts';
 
 /** Looks at the host's firewall and forwarding; touches nothing. */

@@ -6,7 +6,7 @@ import { decodeMessages, encodeBatch } from '../kernel/netlink.ts';
 import { decodeElements, dumpElements, NETLINK_NETFILTER, type Table } from '../kernel/nftables.ts';
 import type { Plan } from '../kernel/plan.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
-import { openNetlink, sendBatch } from './netlink-steps.ts';
+import { openNetlink, sendBatch } from '../runtime/netlink-steps.ts';
 import { mapNames, removeElements } from './ruleset.ts';
 
 interface Element {

@@ -12,7 +12,7 @@ import { encodeBatch, type Batch } from '../kernel/netlink.ts';
 import type { Table } from '../kernel/nftables.ts';
 import type { BlobRef, Keep, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
-import { batchBlob, fillSlots } from './netlink-steps.ts';
+import { batchBlob, fillSlots } from '../runtime/netlink-steps.ts';
 import { publish, unpublish, type Forwarding } from './ruleset.ts';
 import type { Addresses, PortSpec } from './types.ts';
 

@@ -10,6 +10,7 @@ import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Process, Spec } from '../spec/runtime.ts';
 import { resetAffinity } from './affinity-steps.ts';
 import { createCgroup } from './cgroup-steps.ts';
+import { allDevices, sendNodes } from './devices.ts';
 import { raiseLimits, runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
 import { type Birth, cloneFirst } from './first-process.ts';
@@ -17,10 +18,12 @@ import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.
 import { type HookOptions, runHooks } from './hook-steps.ts';
 import { openHost } from './in-root.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
-import { receiveSource, sendSources, sourcesOfExecutor } from './mount-sources.ts';
+import { placeOf } from './mount-places.ts';
+import { isBind, receiveSource, sendSources, sourcesOfExecutor } from './mount-sources.ts';
 import { setNames } from './namespaces.ts';
+import { findLinks, moveLinks } from './net-devices.ts';
 import { loopbackUp } from './network-up.ts';
-import { isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
+import { enterRoot, isolateMounts, moveRoot, mountRoot, pivotRoot, sealRoot } from './rootfs.ts';
 import type { Scheduling } from './scheduling-steps.ts';
 import {
   connectAgent,
@@ -38,8 +41,8 @@ import { connectUnix } from './unix-socket.ts';
 import { environmentOf } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 
-/** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces. */
-export const createTags = { started: 10, runtimeHooks: 11 } as const;
+/** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces; links are to be moved. */
+export const createTags = { started: 10, runtimeHooks: 11, netDevices: 12 } as const;
 
 export interface SeccompInput {
   readonly filter: Uint8Array;
@@ -119,6 +122,10 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const link = prepareLink(b);
   let stateFor: StateText = () => '';
   const sources = input.privileged ? sourcesOfExecutor(spec.mounts ?? [], userNamespace) : [];
+  const ownDev = !spec.mounts?.some((m) => placeOf(m.destination) === '/dev' && isBind(m));
+  const nodes =
+    input.privileged && !input.inUserNamespace && fresh('user') && ownDev && allDevices(spec.linux?.devices);
+  const netDevices = Object.keys(spec.linux?.netDevices ?? {}).length > 0 && spec.linux?.netDevices;
   const birth: Birth = {
     namespaces,
     timeOffsets: spec.linux?.timeOffsets,
@@ -138,8 +145,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     mapIds: (pid) => mapIds(b, pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper),
   };
   const child = cloneFirst(b, birth, () => {
-    isolateMounts(b, spec.linux?.rootfsPropagation, { pivot: input.pivot });
-    if (input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
+    if (has('mount')) isolateMounts(b, spec.linux?.rootfsPropagation, { pivot: input.pivot });
+    if (has('mount') && input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
     const nul = openHost(b, '/dev/null', O_PATH, { doing: "opening the host's /dev/null" });
     const root = mountRoot(b, {
       source: { kind: 'bind', path: input.rootfs },
@@ -147,6 +154,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       propagation: spec.linux?.rootfsPropagation,
       lowerdirPlus: true,
     });
+    if (netDevices) awaitParent(b, { link });
     if (fresh('network')) loopbackUp(b);
     if (fresh('cgroup')) {
       b.group('namespaces').doing('creating the cgroup namespace');
@@ -170,6 +178,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       sealDev: mounted.sealDev === true,
       terminal: tty,
       userNamespace: confined,
+      ...(nodes && { nodes: () => receiveSource(b, link) }),
       ...(input.process.createCwd && { cwd: input.process.cwd }),
     });
     if (has('uts')) setNames(b, spec);
@@ -184,7 +193,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       if (state) runHooks(to, 'createContainer', hooks.createContainer, state('creating', true), printing);
       to.group('root file system');
       if (spec.root.readonly) sealRoot(to, root);
-      if (input.pivot) pivotRoot(to, root, spec.linux?.rootfsPropagation);
+      if (!has('mount')) enterRoot(to, root);
+      else if (input.pivot) pivotRoot(to, root, spec.linux?.rootfsPropagation);
       else moveRoot(to, root, input.bareMounts ?? []);
       // What waits to be started has nothing open but what it waits on.
       for (const fd of [root, nul, mounted.proc, mounted.dev, mounted.devpts]) if (fd) to.sys('close', [fd]);
@@ -226,7 +236,12 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   });
   const { pid, pidfd, report } = child;
   b.report(createTags.started, [pid, pidfd], []);
+  if (netDevices) {
+    findLinks(b, netDevices, createTags.netDevices);
+    letChildGo(b, { link });
+  }
   sendSources(b, sources, child, link);
+  if (nodes) sendNodes(b, nodes, spec.linux ?? {}, child, link);
   if (runtimeHooks) {
     awaitMessage(b, link.parent, child.report, 'waiting for the root file system');
     b.sync(createTags.runtimeHooks, [], []);
@@ -238,6 +253,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const listener = notifying && takeListener(b, link, { pid, pidfd, report }, notifying);
   if (gate) awaitMessage(b, link.parent, report, 'waiting for the process to be ready');
   else b.await(report);
+  // What the executor was sent last; the first process has a line of its own, see PlanBuilder.ask.
+  let executor = b;
   return {
     plan: b.build(),
     pid,
@@ -247,8 +264,11 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       stateFor = state;
       const answer = b.reply(message);
       if (answer) return answer;
-      const chunk = new PlanBuilder(input.arch, b);
-      if (message.tag === listenerTag && agent && listener) {
+      const chunk = new PlanBuilder(input.arch, executor);
+      executor = chunk;
+      if (message.tag === createTags.netDevices) {
+        if (netDevices) moveLinks(chunk, netDevices, pid, message);
+      } else if (message.tag === listenerTag && agent && listener) {
         const text = containerProcessState(Number(message.registers[0]), state('creating'), notifying);
         sendListener(chunk, { agent, listener, link }, notifying, text);
       } else {

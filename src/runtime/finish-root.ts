@@ -3,7 +3,7 @@ import { MOUNT_ATTR_RDONLY, O_NOCTTY, O_PATH, O_RDWR, openFlags } from '../kerne
 import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { Linux } from '../spec/runtime.ts';
-import { defaultDevices, makeDevices, ttyDevice } from './devices.ts';
+import { allDevices, makeDevices } from './devices.ts';
 import { setAttributes } from './filesystem.ts';
 import { ensureDirectory, noLinks, openIn } from './in-root.ts';
 import { maskPaths, protectPaths } from './masks.ts';
@@ -19,6 +19,8 @@ export interface RootFinish {
   readonly sealDev?: boolean;
   readonly terminal: boolean;
   readonly userNamespace: boolean;
+  /** Device nodes that the executor has made; see sendNodes. */
+  readonly nodes?: () => Reg;
   /** A directory to make. */
   readonly cwd?: string;
 }
@@ -26,9 +28,10 @@ export interface RootFinish {
 export function finishRoot(b: PlanBuilder, root: Reg, p: RootFinish): { master: Reg; slave: Reg } | undefined {
   const dev = p.dev ?? (p.devInRoot ? devOfRoot(b, root) : undefined);
   if (dev) {
-    const own = p.linux?.devices ?? [];
-    const standard = [...defaultDevices, ttyDevice].filter((d) => !own.some((o) => o.path === d.path));
-    makeDevices(b, root, dev, [...standard, ...own], { bind: p.userNamespace, links: true });
+    makeDevices(b, root, dev, allDevices(p.linux?.devices), {
+      bind: p.userNamespace,
+      ...(p.nodes && { nodes: p.nodes }),
+    });
   }
   let terminal: { master: Reg; slave: Reg } | undefined;
   if (p.terminal) {

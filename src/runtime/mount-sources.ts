@@ -20,9 +20,12 @@ import { mapIds, openOfProcess } from './userns-steps.ts';
 export function sourcesOfExecutor(mounts: readonly Mount[], userNamespace: boolean): readonly Mount[] {
   return mounts.filter((mount) => {
     const options = parseMountOptions(mount.options ?? []);
-    const bind = options.bind || mount.type === 'bind';
-    return bind && !options.remount && !options.copySymlink && (userNamespace || isMapped(mount));
+    return isBind(mount) && !options.remount && !options.copySymlink && (userNamespace || isMapped(mount));
   });
+}
+
+export function isBind(mount: Mount): boolean {
+  return mount.type === 'bind' || (mount.options ?? []).some((word) => word === 'bind' || word === 'rbind');
 }
 
 export function isMapped(mount: Mount): boolean {

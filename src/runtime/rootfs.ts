@@ -202,6 +202,13 @@ export function moveRoot(b: PlanBuilder, root: Reg, bare: readonly string[]): vo
   for (const path of bare) b.sys('umount2', [path, MNT_DETACH], { on: { EINVAL: 'continue', ENOENT: 'continue' } });
   b.sys('fchdir', [root]);
   b.sys('mount', ['.', '/', 0, MS_MOVE, 0]);
+  enterRoot(b, root);
+}
+
+/** Without a mount namespace of its own: the root's mounts stay where the host sees them, as with runc. */
+export function enterRoot(b: PlanBuilder, root: Reg): void {
+  b.group('root file system').doing('entering the root file system');
+  b.sys('fchdir', [root]);
   b.sys('chroot', ['.']);
   b.sys('chdir', ['/']);
 }

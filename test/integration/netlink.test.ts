@@ -66,7 +66,7 @@ import {
 } from '../../src/kernel/nftables-expressions.ts';
 import { PlanBuilder } from '../../src/kernel/plan-builder.ts';
 import { hostArch } from '../../src/kernel/syscalls.ts';
-import { openNetlink, sendBatch } from '../../src/network/netlink-steps.ts';
+import { openNetlink, sendBatch } from '../../src/runtime/netlink-steps.ts';
 
 const isRoot = process.getuid?.() === 0;
 const keel = Keel.spawn();
