@@ -39,11 +39,12 @@ static int serve_zygote(char **argv)
 	return zygote_run(client);
 }
 
-/* Whether this program was called by the name of the OCI runtime. */
+/* Whether this program was called by the name of the OCI runtime, or of one that it was put in the place of. */
 static bool called_as_runtime(const char *name)
 {
 	const char *slash = strrchr(name, '/');
-	return strcmp(slash ? slash + 1 : name, "keelson-oci") == 0;
+	name = slash ? slash + 1 : name;
+	return strcmp(name, "keelson-oci") == 0 || strcmp(name, "runc") == 0 || strcmp(name, "crun") == 0;
 }
 
 int main(int argc, char **argv)

@@ -53,7 +53,7 @@ test('what cannot be granted is left out with one warning each', () => {
   assert.deepEqual(warnings, [
     'capability CAP_SYS_ADMIN cannot be granted here',
     'capability CAP_UNHEARD_OF is unknown',
-    'capability CAP_CHOWN can only be ambient when it is permitted and inheritable',
+    "can't raise ambient capability CAP_CHOWN: it is not both permitted and inheritable",
   ]);
 });
 

@@ -120,10 +120,11 @@ export function capabilitySets(
   options: { available?: readonly number[]; warn?: (message: string) => void } = {},
 ): CapabilityNumbers {
   const told = new Set<string>();
-  const reject = (name: string, why: string) => {
-    if (!told.has(name)) options.warn?.(`capability ${name} ${why}`);
+  const warn = (name: string, message: string) => {
+    if (!told.has(name)) options.warn?.(message);
     told.add(name);
   };
+  const reject = (name: string, why: string) => warn(name, `capability ${name} ${why}`);
   const toNumbers = (list: readonly string[] = []): number[] => {
     const found = new Set<number>();
     for (const name of list) {
@@ -138,7 +139,8 @@ export function capabilitySets(
   const [permitted, inheritable] = [toNumbers(sets.permitted), toNumbers(sets.inheritable)];
   const ambient = toNumbers(sets.ambient).filter((c) => {
     const possible = permitted.includes(c) && inheritable.includes(c);
-    if (!possible) reject(capabilityNames[c] as string, 'can only be ambient when it is permitted and inheritable');
+    const name = capabilityNames[c] as string;
+    if (!possible) warn(name, `can't raise ambient capability ${name}: it is not both permitted and inheritable`);
     return possible;
   });
   return { bounding, effective: effective.filter((c) => permitted.includes(c)), permitted, inheritable, ambient };

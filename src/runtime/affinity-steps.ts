@@ -27,6 +27,11 @@ export function cpuMask(list: string): Uint8Array {
   return bytes;
 }
 
+/** The same as one number. */
+export function cpuBits(list: string): bigint {
+  return BigInt(`0x${Buffer.from(cpuMask(list)).reverse().toString('hex')}`);
+}
+
 export function setAffinity(b: PlanBuilder, pid: Value, list: string, which: string): void {
   const mask = cpuMask(list);
   b.group('exec').doing(`setting the ${which} CPU affinity to ${list}`);

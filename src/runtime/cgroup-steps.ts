@@ -78,11 +78,28 @@ export function enterCgroup(b: PlanBuilder, { plan, cloneInto }: CgroupHandle): 
   b.group('cgroup');
   for (const { path, leaf } of plan.directories) {
     if (!leaf || path === plan.cloneInto) continue;
-    const doing = `joining ${path}`;
+    const doing = `error adding pid to cgroups: ${path}`;
     const fd = b.sys('openat', [AT_FDCWD, `${path}/tasks`, O_WRONLY | O_CLOEXEC], { doing });
     b.write(fd, '0', { doing });
     b.sys('close', [fd]);
   }
+}
+
+/** Of version 2: `other` counts when the group is gone or only its children may have processes. */
+export function enterEither(b: PlanBuilder, path: string, other: string): void {
+  const [elsewhere, done] = [b.label(), b.label()];
+  const join = (directory: string, on: Rules): void => {
+    const doing = `error adding pid to cgroups: ${directory}`;
+    const fd = b.sys('openat', [AT_FDCWD, `${directory}/cgroup.procs`, O_WRONLY | O_CLOEXEC], { doing, on });
+    b.write(fd, '0', { doing, on });
+    b.sys('close', [fd]);
+  };
+  b.group('cgroup');
+  join(path, { any: elsewhere });
+  b.jump(done);
+  b.place(elsewhere);
+  join(other, {});
+  b.place(done);
 }
 
 /** When the processes are gone: EBUSY lasts until the last one is reaped. */

@@ -190,7 +190,11 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     const rest = (to: PlanBuilder, state?: StateText) => {
       const { stdout, stderr } = input.hooks;
       const printing = { ...(stdout !== undefined && { stdout }), ...(stderr !== undefined && { stderr }) };
-      if (state) runHooks(to, 'createContainer', hooks.createContainer, state('creating', true), printing);
+      if (state && hooks.createContainer?.length) {
+        // Paths of theirs may be relative to the root that the container will have.
+        to.group('hooks').doing('entering the root file system for the hooks').sys('fchdir', [root]);
+        runHooks(to, 'createContainer', hooks.createContainer, state('creating', true), printing);
+      }
       to.group('root file system');
       if (spec.root.readonly) sealRoot(to, root);
       if (!has('mount')) enterRoot(to, root);

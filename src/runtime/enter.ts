@@ -30,6 +30,7 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
   const told = pipe(b, 'pid');
   const number = b.blob(4, '<pid>');
   const into = cgroup?.cloneInto;
+  if (into) b.group('cgroup').doing('error adding pid to cgroups');
   const stage = b.clone({ flags: 0n, name: 'stage', pidfd: false, ...(into && { cgroup: into }) }, () => {
     entry.begin();
     b.sys('close', [told.read]);

@@ -14,6 +14,8 @@ export const hookFailureTag = 20;
 export interface HookOptions {
   /** For hooks that name none. */
   readonly environment?: Environment;
+  /** Where they run; absent: where the process is that runs them. */
+  readonly cwd?: string;
   /** Files that what the hooks print is appended to. */
   readonly stdout?: string;
   readonly stderr?: string;
@@ -72,6 +74,7 @@ function runHook(b: PlanBuilder, doing: string, hook: Hook, state: string, optio
     resetSignals(b);
     for (const [i, fd] of [input.read, out, err].entries()) b.sys('dup3', [fd, i, 0]);
     b.sys('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC], { on: { any: 'continue' } });
+    if (options.cwd !== undefined) b.sys('chdir', [options.cwd], { doing: `${doing}: changing to ${options.cwd}` });
     options.confine?.();
     b.group('hooks');
     const argv = b.strings(hook.args?.length ? hook.args : [hook.path]);

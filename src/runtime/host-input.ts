@@ -23,7 +23,7 @@ export function processInput(
   const held = options.userNamespace ? all : facts.capabilities.effective;
   return {
     args: process.args ?? [],
-    env: process.env ?? [],
+    env: withoutRepeats(process.env ?? []),
     cwd: process.cwd,
     createCwd: options.createCwd,
     user: { uid: process.user.uid, gid: process.user.gid, additionalGids: process.user.additionalGids ?? [] },
@@ -61,4 +61,10 @@ export function hostInput(facts: HostFacts): Pick<ContainerPlanInput, 'arch' | '
     lowerdirPlus: kernelAtLeast(facts.kernel, 6, 7),
     mountFacts: { cgroup: { unified: facts.cgroup.mode === 'unified', hierarchies } },
   };
+}
+
+/** The last entry of a name counts. */
+function withoutRepeats(env: readonly string[]): readonly string[] {
+  const last = new Map(env.map((entry, i) => [entry.split('=', 1)[0], i]));
+  return last.size === env.length ? env : env.filter((entry, i) => last.get(entry.split('=', 1)[0]) === i);
 }

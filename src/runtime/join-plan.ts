@@ -5,7 +5,7 @@ import type { Plan, Reg } from '../kernel/plan.ts';
 import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType } from '../spec/runtime.ts';
-import { openCgroup } from './cgroup-steps.ts';
+import { enterEither, openCgroup } from './cgroup-steps.ts';
 import { borrowAffinity, resetAffinity, setAffinity } from './affinity-steps.ts';
 import { checkPreserved, type SeccompInput, takeTerminal } from './create-plan.ts';
 import { enterContainer, type Entry } from './enter.ts';
@@ -36,6 +36,8 @@ export interface JoinPlanInput {
   /** Those of its namespaces that are not the caller's. */
   readonly namespaces: readonly LinuxNamespaceType[];
   readonly cgroup?: Pick<CgroupPlan, 'directories' | 'cloneInto'>;
+  /** Instead: the group of the container, or that of its first process. */
+  readonly moved?: { readonly own: string; readonly ofInit: string };
   readonly seccomp?: SeccompInput;
   readonly process: ProcessInput;
   readonly terminal: boolean;
@@ -89,6 +91,7 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     cgroup,
     begin() {
       resetSignals(b);
+      if (input.moved) enterEither(b, input.moved.own, input.moved.ofInit);
       for (const fd of [link.parent, console, receiver, agent]) if (fd) b.sys('close', [fd]);
     },
     prepare() {

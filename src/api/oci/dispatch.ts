@@ -19,7 +19,7 @@ import { state } from './commands/state.ts';
 import { update } from './commands/update.ts';
 import { parseFlags } from './flags.ts';
 import { errorText, execLine, globalFlags, openSession, type Command } from './session.ts';
-import { usageText, versionText } from './texts.ts';
+import { commandHelp, helpText, programName, versionText, wordCountError } from './texts.ts';
 
 const commands: Readonly<Record<string, Command>> = {
   checkpoint,
@@ -45,19 +45,21 @@ const commands: Readonly<Record<string, Command>> = {
 export async function dispatch(call: Call): Promise<string | undefined> {
   const caller = await call.caller;
   let code = 1;
+  const program = programName(caller.argv);
   let name: string | undefined;
+  let begun = false;
   let session: ReturnType<typeof openSession> | undefined;
   try {
     const globals = parseFlags(caller.argv.slice(1), globalFlags, { first: true });
     session = openSession(call, caller, globals);
     name = globals.words[0];
     if (globals.bool('version')) {
-      call.stdout(versionText());
+      call.stdout(versionText(program));
       call.end(0);
       return name;
     }
     if (name === undefined || name === 'help' || globals.bool('help')) {
-      call.stdout(usageText(Object.keys(commands)));
+      call.stdout(helpText(program, Object.keys(commands), globalFlags));
       call.end(0);
       return name;
     }
@@ -67,10 +69,16 @@ export async function dispatch(call: Call): Promise<string | undefined> {
     const words = command.anyFlags ? [] : globals.words.slice(1);
     const args = parseFlags(words, flags, command.first ? { first: true } : {});
     if (args.bool('help')) {
-      call.stdout(usageText([name]));
+      call.stdout(commandHelp(program, name, flags));
       call.end(0);
       return name;
     }
+    const mistake = command.anyFlags ? undefined : wordCountError(program, name, args.words.length);
+    if (mistake !== undefined) {
+      call.stdout(`Incorrect Usage.\n\n${commandHelp(program, name, flags)}`);
+      throw new KeelsonError('invalid-argument', mistake);
+    }
+    begun = true;
     session.log('debug', `${name} ${globals.words.slice(1).join(' ')}`);
     code = await command.run(session, args);
   } catch (error) {
@@ -79,9 +87,15 @@ export async function dispatch(call: Call): Promise<string | undefined> {
     if (line !== undefined) call.stderr(`${line}\n`);
     if (line !== undefined && session?.globals.text('log') === undefined) {
       // That is all.
-    } else if (session) session.log('error', errorText(error));
+    } else if (session) session.log('error', `${begun ? prefix(program, name) : ''}${errorText(error)}`);
     else call.stderr(`${errorText(error)}\n`);
   }
   call.end(code);
   return name;
+}
+
+/** What runc says before the error. */
+function prefix(program: string, command: string | undefined): string {
+  if (command === 'exec') return 'exec failed: ';
+  return command === 'create' || command === 'run' ? `${program} ${command} failed: ` : '';
 }

@@ -107,7 +107,7 @@ export function logLine(json: boolean, level: string, message: string): string {
   const time = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
   return json
     ? `${JSON.stringify({ level, msg: message, time })}\n`
-    : `time="${time}" level=${level} msg=${JSON.stringify(message)}\n`;
+    : `time="${time}" level=${level} msg=${/^[\w./@^+-]+$/.test(message) ? message : JSON.stringify(message)}\n`;
 }
 
 /** An error in the words that callers of runc look for. */

@@ -138,7 +138,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     ...(pidfdSocket !== undefined && { pidfdSocket }),
-    hooks: hookOptions(host, extensions),
+    hooks: hookOptions(host, extensions, bundle.path),
     preserveFds: options.preserveFds + listenFds(options.environment),
     ...(host.channel !== undefined && { channel: host.channel }),
     newKeyring: !options.noNewKeyring,

@@ -1,15 +1,17 @@
 /** `exec`: one more process in a running container. */
 import { statSync } from 'node:fs';
 import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
-import type { Cgroup } from '../../kernel/cgroup-driver.ts';
+import { readText } from '../../kernel/cgroup.ts';
 import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
+import { cpuBits } from '../affinity-steps.ts';
 import { schedulingOf } from '../create-plan.ts';
 import { hostInput, processInput } from '../host-input.ts';
-import { confirmTag, joinPlan } from '../join-plan.ts';
+import { confirmTag, joinPlan, type JoinPlanInput } from '../join-plan.ts';
 import { namespaceFile } from '../namespaces.ts';
 import { extensionsOf } from './annotations.ts';
 import { hookState, isAlive, statusOf } from './container-state.ts';
 import { writePidFile } from './create.ts';
+import { groupsToJoin, movedGroup } from './exec-cgroups.ts';
 import type { Host } from './host.ts';
 import { checkUser, hasNoGroups, mapOf, refuseGroups } from './rootless.ts';
 import { seccompInput } from './seccomp-input.ts';
@@ -55,7 +57,7 @@ export async function execProcess(
     arch: hostInput(facts).arch,
     pid: state.init_process_pid,
     namespaces,
-    ...(state.keelson.cgroup && { cgroup: groupsToJoin(state.keelson.cgroup, options.cgroup) }),
+    ...groups(host, options),
     ...seccompInput(host, spec, extensions),
     process: processInput(process, facts, {
       createCwd: false,
@@ -72,6 +74,9 @@ export async function execProcess(
     ...(host.channel !== undefined && { channel: host.channel }),
     scheduling: schedulingOf(spec, process),
   });
+  host.debug('nsexec container setup');
+  const initial = process.execCPUAffinity?.initial;
+  if (initial !== undefined) host.debug(`nsexec: affinity: 0x${cpuBits(initial).toString(16)}`);
   const result = await host.runner.run(planned.plan, {
     onSync(message) {
       if (message.tag === confirmTag && !isAlive(state))
@@ -79,6 +84,8 @@ export async function execProcess(
       return planned.resume(message, () => hookState(state, 'running'));
     },
   });
+  host.debug('child process in init()');
+  host.debug('setns_init: about to exec');
   const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
   if (options.pidFile !== undefined) writePidFile(options.pidFile, at(planned.pid));
   return {
@@ -103,23 +110,10 @@ function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boole
   return theirs !== undefined && theirs !== (inode(caller) ?? inode('self'));
 }
 
-function groupsToJoin(
-  cgroup: Cgroup,
-  below: Readonly<Record<string, string>>,
-): {
-  directories: { path: string; writes: []; leaf: true }[];
-  cloneInto?: string;
-} {
-  const place = (controller: string, directory: string) => {
-    const sub = below[controller] ?? below[''];
-    return sub === undefined || sub === '/' ? directory : `${directory}/${sub.replace(/^\/+/, '')}`;
-  };
-  const paths = new Set(
-    Object.entries(cgroup.directories).map(([controller, directory]) => place(controller, directory)),
-  );
-  const unified = cgroup.directories[''];
-  return {
-    directories: [...paths].map((path) => ({ path, writes: [], leaf: true })),
-    ...(unified !== undefined && { cloneInto: place('', unified) }),
-  };
+function groups(host: Host, { found: { state }, cgroup: below }: ExecOptions): Pick<JoinPlanInput, 'cgroup' | 'moved'> {
+  const { cgroup } = state.keelson;
+  if (!cgroup) return {};
+  const asked = Object.keys(below).length > 0;
+  const moved = asked ? undefined : movedGroup(cgroup, state.init_process_pid, host.facts.cgroup, readText);
+  return moved ? { moved } : { cgroup: groupsToJoin(cgroup, below) };
 }

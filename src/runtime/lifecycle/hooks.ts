@@ -6,9 +6,14 @@ import { hookFailure, hookFailureTag, type HookOptions, runHooks } from '../hook
 import { type Extensions } from './annotations.ts';
 import type { Host } from './host.ts';
 
-/** Hooks that name no environment have that of whoever called the runtime. */
-export function hookOptions({ environment }: Host, { hooksStdout, hooksStderr }: Extensions): HookOptions {
+/** Hooks that name no environment have that of whoever called the runtime; they run in the bundle. */
+export function hookOptions(
+  { environment }: Host,
+  { hooksStdout, hooksStderr }: Extensions,
+  bundle: string,
+): HookOptions {
   return {
+    cwd: bundle,
     environment: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
     ...(hooksStdout !== undefined && { stdout: hooksStdout }),
     ...(hooksStderr !== undefined && { stderr: hooksStderr }),
@@ -20,10 +25,10 @@ export async function runHostHooks(
   host: Host,
   kind: keyof Hooks,
   hooks: readonly Hook[],
-  options: { state: string; extensions: Extensions },
+  options: { state: string; extensions: Extensions; bundle: string },
 ): Promise<void> {
   const b = new PlanBuilder(host.facts.arch);
-  runHooks(b, kind, hooks, options.state, hookOptions(host, options.extensions));
+  runHooks(b, kind, hooks, options.state, hookOptions(host, options.extensions, options.bundle));
   let failure: string | undefined;
   try {
     await host.runner.run(b.build(), {

@@ -51,7 +51,11 @@ export async function hooksAfterStart(host: Host, found: Found, spec: Spec): Pro
   if (!hooks?.length) return;
   try {
     const state = hookState(found.state, 'running');
-    await runHostHooks(host, 'poststart', hooks, { state, extensions: extensionsOf(spec) });
+    await runHostHooks(host, 'poststart', hooks, {
+      state,
+      extensions: extensionsOf(spec),
+      bundle: found.state.keelson.bundle,
+    });
   } catch (error) {
     await killAll(host, found).catch(() => {});
     throw error;
@@ -69,7 +73,11 @@ export async function hooksAfterStop(host: Host, found: Found): Promise<void> {
   const state = hookState(found.state, 'stopped');
   for (const hook of spec.hooks?.poststop ?? []) {
     try {
-      await runHostHooks(host, 'poststop', [hook], { state, extensions: extensionsOf(spec) });
+      await runHostHooks(host, 'poststop', [hook], {
+        state,
+        extensions: extensionsOf(spec),
+        bundle: found.state.keelson.bundle,
+      });
     } catch (error) {
       host.warn(messageOf(error));
     }

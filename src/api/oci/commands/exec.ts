@@ -128,8 +128,20 @@ function subgroups(list: readonly string[]): Record<string, string> {
   for (const entry of list) {
     const colon = entry.indexOf(':');
     const sub = entry.slice(colon + 1);
-    if (sub.split('/').includes('..')) throw new KeelsonError('invalid-argument', `bad sub cgroup path: ${entry}`);
-    for (const controller of colon < 0 ? [''] : entry.slice(0, colon).split(',')) result[controller] = sub;
+    if (sub.split('/').includes('..'))
+      throw new KeelsonError('invalid-argument', `bad sub cgroup path: ${sub} is not a sub cgroup path`);
+    if (colon < 0 && list.length > 1)
+      throw new KeelsonError('invalid-argument', `invalid --cgroup argument: ${entry} (missing <controller>: prefix)`);
+    for (const controller of colon < 0 ? [''] : entry.slice(0, colon).split(',')) {
+      if (colon >= 0 && controller === '')
+        throw new KeelsonError('invalid-argument', `invalid --cgroup argument: ${entry} (empty <controller> prefix)`);
+      if (controller in result)
+        throw new KeelsonError(
+          'invalid-argument',
+          `invalid --cgroup argument(s): controller ${controller} specified multiple times`,
+        );
+      result[controller] = sub;
+    }
   }
   return result;
 }

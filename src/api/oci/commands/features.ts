@@ -22,12 +22,12 @@ export const features: Command = {
         cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
         seccomp: {
           enabled: facts.seccompActions.length > 0,
-          // The descriptor of a notifying filter is not handed over yet.
-          actions: seccompActions.filter((action) => action !== 'SCMP_ACT_NOTIFY'),
+          actions: seccompActions,
           operators: seccompOperators,
           archs: known,
           knownFlags: seccompFlags,
-          supportedFlags: seccompFlags,
+          // On any profile: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for those that notify.
+          supportedFlags: seccompFlags.filter((flag) => flag !== 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV'),
         },
         apparmor: { enabled: true },
         selinux: { enabled: true },
