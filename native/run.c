@@ -339,9 +339,14 @@ static int sync_with_planner(struct machine *m, const struct op *op)
 	int error = send_report(m, op, MESSAGE_SYNC);
 	if (error)
 		return error;
-	error = frame_read(m->channel, &head, &payload);
-	if (error)
-		return failed(m, op, error);
+	for (;;) {
+		error = frame_read(m->channel, &head, &payload);
+		if (error)
+			return failed(m, op, error);
+		if (head.type != MESSAGE_ALIVE)
+			break;
+		free(payload); /* the answer takes its time */
+	}
 	if (head.type != MESSAGE_CHUNK) {
 		free(payload);
 		return failed(m, op, -EPROTO);

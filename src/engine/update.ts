@@ -1,7 +1,6 @@
-import { writeFile } from 'node:fs/promises';
 import type { Context } from '../ground/context.ts';
-import { fromSystemError, KeelsonError } from '../ground/errors.ts';
-import { cgroupDriver, readText } from '../kernel/cgroup.ts';
+import { KeelsonError } from '../ground/errors.ts';
+import { cgroupDriver, readText, writeLimits } from '../kernel/cgroup.ts';
 import { containerEvent } from './container-events.ts';
 import { watchExit } from './exit-watch.ts';
 import { hostCapacity } from './host-capacity.ts';
@@ -30,7 +29,7 @@ export async function update(
     const resources = merged(config.resources ?? {}, change.resources ?? {});
     const warnings = checkResources(resources, hostCapacity(parts.facts));
     const live = record.state === 'running' || record.state === 'paused';
-    if (live && change.resources) await apply(parts, record, resources);
+    if (live && change.resources) apply(parts, record, resources);
     const restart = change.restart ?? config.restart;
     const restarts = restart !== undefined && restart.name !== 'no';
     if (live && restarts && !needsExitCommand(record)) await watchExit(parts, context, record);
@@ -62,18 +61,10 @@ function merged(old: Resources, change: Resources): Resources {
   return { ...old, ...change };
 }
 
-async function apply(parts: Parts, record: ContainerRecord, resources: Resources): Promise<void> {
+function apply(parts: Parts, record: ContainerRecord, resources: Resources): void {
   const cgroup = cgroupOf(parts.facts, record.id);
   if (cgroup === undefined)
     throw new KeelsonError('unsupported', `container ${record.name} has no control group to limit`);
   const writes = cgroupDriver(parts.facts.cgroup).update(cgroup, linuxResources(resources), readText);
-  for (const { path, value, whenMissing } of writes) {
-    try {
-      await writeFile(path, value, { flag: 'r+' });
-    } catch (error) {
-      const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-      if (whenMissing === 'ignore' || (missing && whenMissing === 'warn')) continue;
-      throw fromSystemError(error, `Cannot update container ${record.id}: writing ${value} to ${path}`);
-    }
-  }
+  writeLimits(writes);
 }

@@ -32,6 +32,8 @@ export interface CgroupPlan {
   readonly cloneInto?: string;
   /** Version 2: a BPF_PROG_TYPE_CGROUP_DEVICE program to attach to `cloneInto`; see bpf-devices.ts. */
   readonly deviceProgram?: Uint8Array;
+  /** Version 2: whose the leaf becomes, and the files in it that make it a tree of that user's own (cgroups(7), "Delegation"). */
+  readonly delegate?: { readonly uid: number; readonly files: readonly string[] };
   /** What was asked for and can't be had here, as sentences. */
   readonly warnings: readonly string[];
 }
@@ -104,7 +106,7 @@ export interface Freezer {
 export interface CgroupDriver {
   locate(facts: CgroupFacts, path: string): Cgroup;
   create(facts: CgroupFacts, request: CgroupRequest, read: ReadText): CgroupPlan;
-  /** Writes that change an existing container's limits, in an order the kernel accepts from any earlier state. */
+  /** Writes that change an existing container's limits; see `writeLimits`. */
   update(cgroup: Cgroup, resources: LinuxResources, read: ReadText): readonly (CgroupFileValue & CgroupWrite)[];
   freezer(cgroup: Cgroup): Freezer | undefined;
   stats(cgroup: Cgroup, read: ReadText): CgroupStats;

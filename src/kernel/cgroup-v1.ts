@@ -35,9 +35,7 @@ function locate(facts: CgroupFacts, path: string): Cgroup {
 
 function create(_facts: CgroupFacts, { cgroup, resources, skipDevices }: CgroupRequest, read: ReadText): CgroupPlan {
   checkLimits(resources);
-  if (Object.keys(resources.unified ?? {}).length > 0) {
-    throw new KeelsonError('unsupported', 'linux.resources.unified needs cgroup v2; this machine has v1');
-  }
+  refuseUnified(resources);
   const { writes, warnings } = limitWrites(resources);
   if (!skipDevices) (writes['devices'] ??= []).push(...deviceWrites(resources));
   requireControllers(cgroup, writes);
@@ -188,33 +186,21 @@ function deviceWrites(resources: LinuxResources): CgroupWrite[] {
   ];
 }
 
-function update(cgroup: Cgroup, resources: LinuxResources, read: ReadText): readonly (CgroupFileValue & CgroupWrite)[] {
+function update(cgroup: Cgroup, resources: LinuxResources): readonly (CgroupFileValue & CgroupWrite)[] {
   checkLimits(resources);
+  refuseUnified(resources);
   const { writes } = limitWrites(resources);
   requireControllers(cgroup, writes);
-  const memory = cgroup.directories['memory'];
-  const limit = writes['memory']?.find((w) => w.file === 'memory.limit_in_bytes');
-  const swap = writes['memory']?.find((w) => w.file === 'memory.memsw.limit_in_bytes');
-  if (memory !== undefined && limit && swap) {
-    // Memory may never exceed memory and swap: going up, the sum has to move first.
-    const now = numberIn(read, join(memory, 'memory.memsw.limit_in_bytes')) ?? 0;
-    if (swap.value === '-1' || Number(swap.value) > now) {
-      writes['memory'] = [swap, limit, ...(writes['memory'] ?? []).filter((w) => w !== limit && w !== swap)];
-    }
-  }
-  const period = writes['cpu']?.find((w) => w.file === 'cpu.cfs_period_us');
-  const quota = writes['cpu']?.find((w) => w.file === 'cpu.cfs_quota_us');
-  if (period && quota) {
-    // Neither may lift quota/period above what the groups above and below allow, so the quota is lifted for the moment between.
-    writes['cpu'] = [
-      { ...quota, value: '-1', whenMissing: 'ignore' },
-      period,
-      quota,
-      ...(writes['cpu'] ?? []).filter((w) => w !== period && w !== quota),
-    ];
-  }
   return Object.entries(writes).flatMap(([controller, list]) =>
     (list ?? []).map((write) => ({ ...write, path: join(cgroup.directories[controller] ?? '/', write.file) })),
+  );
+}
+
+function refuseUnified({ unified = {} }: LinuxResources): void {
+  if (Object.keys(unified).length === 0) return;
+  throw new KeelsonError(
+    'unsupported',
+    'invalid configuration: linux.resources.unified needs cgroup v2; this machine has v1',
   );
 }
 

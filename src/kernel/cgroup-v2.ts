@@ -193,19 +193,16 @@ function update(cgroup: Cgroup, resources: LinuxResources, read: ReadText): read
   checkLimits(resources);
   const directory = directoryOf(cgroup);
   const limit = wanted(resources.memory?.limit);
+  const swap = wanted(resources.memory?.swap);
   if (resources.memory?.checkBeforeUpdate && limit !== undefined && limit > 0) {
     const usage = numberIn(read, join(directory, 'memory.current')) ?? 0;
-    if (usage > limit) {
-      throw new KeelsonError('conflict', `the memory limit ${limit} is below what the container uses now (${usage})`);
-    }
+    const swapped = numberIn(read, join(directory, 'memory.swap.current')) ?? 0;
+    const reject = (what: string, to: Int64, used: number) =>
+      new KeelsonError('conflict', `rejecting ${what} limit ${to}: it is below what the container uses now (${used})`);
+    if (swap !== undefined && swap > 0 && usage + swapped > swap) throw reject('memory+swap', swap, usage + swapped);
+    if (usage > limit) throw reject('memory', limit, usage);
   }
-  let { writes } = limitWrites(resources);
-  const burst = writes.find((w) => w.file === 'cpu.max.burst');
-  if (burst && writes.some((w) => w.file === 'cpu.max')) {
-    // The burst may never exceed the quota: it goes to 0 for the moment between.
-    writes = [{ ...burst, value: '0', whenMissing: 'ignore' }, ...writes];
-  }
-  return writes.map((write) => ({ ...write, path: join(directory, write.file) }));
+  return limitWrites(resources).writes.map((write) => ({ ...write, path: join(directory, write.file) }));
 }
 
 function freezer(cgroup: Cgroup): Freezer {

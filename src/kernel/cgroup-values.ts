@@ -9,10 +9,10 @@ export function wanted(value: Int64 | undefined): Int64 | undefined {
   return value === undefined || BigInt(value) === 0n ? undefined : value;
 }
 
-/** -1 (anything negative) for no limit. Here 0 is a limit: no processes at all. */
+/** -1 (anything negative) for no limit. A container has one process at least, which is also what 0 comes to (as with runc and systemd). */
 export function limitOf(value: Int64 | undefined): string | undefined {
   if (value === undefined) return undefined;
-  return value < 0 ? 'max' : String(value);
+  return value < 0 ? 'max' : value == 0 ? '1' : String(value);
 }
 
 /** `8:16 rate` */
@@ -48,12 +48,14 @@ export function checkLimits({ memory = {}, cpu = {}, blockIO = {} }: LinuxResour
 
 /** Refuses a group that others are in, or that is frozen: a container started there would be theirs, or never run. */
 export function checkFree(directory: string, path: string, read: ReadText): void {
-  if ((read(join(directory, 'cgroup.procs')) ?? '').trim() !== '') {
-    throw new KeelsonError('conflict', `the cgroup ${path} already has processes in it`);
+  const inside = (read(join(directory, 'cgroup.procs')) ?? '').trim();
+  const below = /^populated 1$/m.test(read(join(directory, 'cgroup.events')) ?? '');
+  if (inside !== '' || below) {
+    throw new KeelsonError('conflict', `container's cgroup is not empty: ${path} has processes in it`);
   }
   const frozen = read(join(directory, 'cgroup.freeze'))?.trim() === '1';
   if (frozen || read(join(directory, 'freezer.state'))?.startsWith('FR')) {
-    throw new KeelsonError('conflict', `the cgroup ${path} is frozen`);
+    throw new KeelsonError('conflict', `container's cgroup unexpectedly frozen: ${path}`);
   }
 }
 

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { KeelsonError } from '../ground/errors.ts';
+import { fromSystemError, KeelsonError } from '../ground/errors.ts';
 import type { LinuxResources } from '../spec/runtime.ts';
-import type { CgroupDriver, ReadText } from './cgroup-driver.ts';
+import type { CgroupDriver, CgroupFileValue, CgroupWrite, ReadText } from './cgroup-driver.ts';
 import { cgroupV1 } from './cgroup-v1.ts';
 import { cgroupV2 } from './cgroup-v2.ts';
 import { cgroupDirectory, type CgroupFacts } from './facts-cgroup.ts';
@@ -23,6 +23,29 @@ export const readText: ReadText = (path) => {
     return undefined;
   }
 };
+
+/**
+ * Makes the writes of `CgroupDriver.update`. Limits bound each other (memory and memory with swap, a period and its quota and burst), so
+ * that which of two goes first depends on what there was before: one that the kernel refuses is tried again after the others.
+ */
+export function writeLimits(writes: readonly (CgroupFileValue & CgroupWrite)[]): void {
+  for (let left = writes; left.length > 0; ) {
+    let first: KeelsonError | undefined;
+    const refused = left.filter(({ path, value, whenMissing }) => {
+      try {
+        writeFileSync(path, value, { flag: 'r+' });
+        return false;
+      } catch (error) {
+        const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+        if (whenMissing === 'ignore' || (missing && whenMissing === 'warn')) return false;
+        first ??= fromSystemError(error, `writing ${JSON.stringify(value)} to ${path}`);
+        return true;
+      }
+    });
+    if (first && refused.length === left.length) throw first;
+    left = refused;
+  }
+}
 
 /** Who asks, and what may be asked of the file system: injected for tests. */
 export interface PlacementInput {
@@ -46,10 +69,9 @@ export function cgroupPath(input: PlacementInput): string | undefined {
   const { facts, rootless, cgroupsPath, id } = input;
   const base = rootless ? delegatedBase(input) : '/';
   if (cgroupsPath !== undefined && cgroupsPath !== '') {
-    if (cgroupsPath.split('/').includes('..')) {
-      throw new KeelsonError('invalid-argument', `the cgroup path ${cgroupsPath} climbs with ..`);
-    }
-    return cgroupsPath.startsWith('/') ? join('/', cgroupsPath) : join(base ?? '/', cgroupsPath);
+    // Joined to the root first, so that no `..` climbs.
+    const path = join('/', cgroupsPath);
+    return cgroupsPath.startsWith('/') ? path : join(base ?? '/', path);
   }
   if (facts.mode === 'none' || base === undefined) return undefined;
   return join(base, 'keelson', id);

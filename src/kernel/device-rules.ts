@@ -43,7 +43,7 @@ export function devicePolicy(rules: readonly LinuxDeviceRule[]): DevicePolicy {
   let allowOthers = false;
   let kept: DeviceAccess[] = [];
   for (const { allow, type, major, minor, access } of rules) {
-    const all = access === undefined || access === '' ? 'rwm' : access;
+    const all = (access ?? '').replace(/[^rwm]/g, '') || 'rwm';
     if (type === undefined || type === 'a') {
       // The kernel reads `a` as everything, whatever else the rule says, and forgets what came before.
       allowOthers = allow;
@@ -99,4 +99,22 @@ function covers(wide: DeviceAccess, narrow: DeviceAccess): boolean {
 
 function sameDevices(a: DeviceAccess, b: DeviceAccess): boolean {
   return a.type === b.type && a.major === b.major && a.minor === b.minor;
+}
+
+/**
+ * A policy as systemd's DeviceAllow= entries (path, access); `allowed` is undefined where everything is, and not `exact` where rules take back part of
+ * others or name minor numbers of every major one, for which it has no words.
+ */
+export function deviceAllowList(given: readonly LinuxDeviceRule[]): {
+  readonly allowed: readonly (readonly [string, string])[] | undefined;
+  readonly exact: boolean;
+} {
+  const { allowOthers, rules } = devicePolicy(given);
+  const told = rules.filter((rule) => rule.allow && (rule.major !== undefined || rule.minor === undefined));
+  const allowed = told.map(({ type, major, minor, access }): readonly [string, string] => {
+    const word = type === 'b' ? 'block' : 'char';
+    if (major === undefined) return [`${word}-*`, access];
+    return [minor === undefined ? `${word}-${major}` : `/dev/${word}/${major}:${minor}`, access];
+  });
+  return { allowed: allowOthers ? undefined : allowed, exact: told.length === rules.length };
 }

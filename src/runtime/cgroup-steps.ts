@@ -18,6 +18,7 @@ export function createCgroup(b: PlanBuilder, plan: CgroupPlan): CgroupHandle {
     for (const write of writes) writeFile(b, path, write);
   }
   const handle = openCgroup(b, plan);
+  if (plan.delegate) delegate(b, plan);
   if (plan.deviceProgram && handle.cloneInto) attachDeviceProgram(b, handle.cloneInto, plan.deviceProgram);
   return handle;
 }
@@ -30,6 +31,24 @@ export function openCgroup(b: PlanBuilder, plan: Pick<CgroupPlan, 'directories' 
       ? undefined
       : b.sys('openat', [AT_FDCWD, plan.cloneInto, O_RDONLY | O_DIRECTORY | O_CLOEXEC]);
   return { plan, cloneInto };
+}
+
+function delegate(b: PlanBuilder, { cloneInto = '', delegate: to }: CgroupPlan): void {
+  if (!to) return;
+  const doing = `giving the cgroup ${cloneInto} to its user`;
+  b.sys('fchownat', [AT_FDCWD, cloneInto, to.uid, -1, 0], { doing });
+  for (const file of to.files)
+    b.sys('fchownat', [AT_FDCWD, `${cloneInto}/${file}`, to.uid, -1, 0], { doing, on: { ENOENT: 'continue' } });
+}
+
+/** Version 2: a group that has processes can't offer controllers to those below, so a process goes down before that is asked for. */
+export function moveBelow(b: PlanBuilder, { cloneInto, directories }: CgroupPlan, pid: number): void {
+  if (cloneInto === undefined) return;
+  b.group('cgroup').doing(`moving the process to ${cloneInto}`);
+  for (const { path } of directories) b.sys('mkdirat', [AT_FDCWD, path, 0o755], { on: { EEXIST: 'continue' } });
+  const fd = b.sys('openat', [AT_FDCWD, `${cloneInto}/cgroup.procs`, O_WRONLY | O_CLOEXEC]);
+  b.write(fd, String(pid));
+  b.sys('close', [fd]);
 }
 
 /** bpf(2): loads the device policy and attaches it to the cgroup; it goes when the cgroup goes. */

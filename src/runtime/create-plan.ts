@@ -9,7 +9,7 @@ import type { PlanMessage } from '../kernel/plan-answers.ts';
 import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType, Process, Spec } from '../spec/runtime.ts';
 import { resetAffinity } from './affinity-steps.ts';
-import { createCgroup } from './cgroup-steps.ts';
+import { createCgroup, moveBelow } from './cgroup-steps.ts';
 import { allDevices, sendNodes } from './devices.ts';
 import { raiseLimits, runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { finishRoot } from './finish-root.ts';
@@ -41,8 +41,11 @@ import { connectUnix } from './unix-socket.ts';
 import { environmentOf } from './user-steps.ts';
 import { mapIds, type IdMapper } from './userns-steps.ts';
 
-/** Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces; links are to be moved. */
-export const createTags = { started: 10, runtimeHooks: 11, netDevices: 12 } as const;
+/**
+ * Tags of the plan's messages: the process is there (pid and pidfd); hooks are due in the runtime's namespaces; links are to be moved; systemd
+ * is to make a unit (pid).
+ */
+export const createTags = { started: 10, runtimeHooks: 11, netDevices: 12, unit: 13 } as const;
 
 export interface SeccompInput {
   readonly filter: Uint8Array;
@@ -61,6 +64,8 @@ export interface CreatePlanInput {
   readonly rootfs: string;
   readonly mountFacts: Omit<MountFacts, 'userNamespace' | 'ownNetwork' | 'ownPids'>;
   readonly cgroup?: CgroupPlan;
+  /** systemd makes the groups' unit, around a process that is there already: that was done when the sync `unit` is answered. */
+  readonly unit?: { readonly subgroup: boolean };
   readonly seccomp?: SeccompInput;
   readonly process: ProcessInput;
   readonly idMapper: IdMapper;
@@ -106,7 +111,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const runtimeHooks = [hooks.prestart, hooks.createRuntime].some((list) => list?.length);
   const containerHooks = [hooks.createContainer, hooks.startContainer].some((list) => list?.length);
 
-  const cgroup = input.cgroup && createCgroup(b, input.cgroup);
+  const { unit } = input;
+  const cgroup = input.cgroup && (unit ? { plan: input.cgroup, cloneInto: undefined } : createCgroup(b, input.cgroup));
   const gate = input.fifo === undefined ? undefined : makeGate(b, input.fifo);
   const console =
     tty && input.consoleSocket !== undefined
@@ -136,6 +142,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       b.sys('close', [link.parent]);
       for (const fd of [console, receiver, agent]) if (fd) b.sys('close', [fd]);
     },
+    ...(unit && { unit: (pid: Reg) => b.sync(createTags.unit, [pid], []) }),
     // By the host's /proc, before a mount namespace is joined that may have another (CVE-2025-52881).
     prepare() {
       resetAffinity(b);
@@ -270,7 +277,11 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       if (answer) return answer;
       const chunk = new PlanBuilder(input.arch, executor);
       executor = chunk;
-      if (message.tag === createTags.netDevices) {
+      if (message.tag === createTags.unit && input.cgroup) {
+        if (unit?.subgroup) moveBelow(chunk, input.cgroup, Number(message.registers[0]));
+        createCgroup(chunk, input.cgroup);
+        letChildGo(chunk, { link });
+      } else if (message.tag === createTags.netDevices) {
         if (netDevices) moveLinks(chunk, netDevices, pid, message);
       } else if (message.tag === listenerTag && agent && listener) {
         const text = containerProcessState(Number(message.registers[0]), state('creating'), notifying);

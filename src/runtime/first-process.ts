@@ -19,6 +19,8 @@ export interface Birth {
   readonly link: Handshake['link'];
   /** First thing in a new process: closes what it has of the executor's. */
   readonly begin: () => void;
+  /** In the executor: has systemd make the groups with the process of this number in them, which waits meanwhile. */
+  readonly unit?: (pid: Reg) => void;
   /** With the host's file systems and IDs. */
   readonly prepare: () => void;
   /** In the executor: writes the maps of the user namespace that the process of this number has made. */
@@ -38,13 +40,14 @@ export function cloneFirst(b: PlanBuilder, birth: Birth, body: () => void): Firs
   const flags = newNamespaces(namespaces);
   const { pid, pidfd, report } = b.clone({ flags, name: 'init', ...into(cgroup) }, () => {
     birth.begin();
-    if (cgroup) enterCgroup(b, cgroup);
+    enter(b, birth);
     birth.prepare();
     joinNamespaces(b, namespaces);
     body();
   });
   if (!pidfd) throw new RangeError('a process without a pidfd');
   b.sys('close', [birth.link.child]);
+  birth.unit?.(pid);
   return { pid, pidfd, report };
 }
 
@@ -68,7 +71,7 @@ function cloneByStage(b: PlanBuilder, birth: Birth, body: () => void): FirstProc
   const stage = b.clone({ flags: 0n, name: 'stage', pidfd: false, ...into(cgroup) }, () => {
     birth.begin();
     b.sys('close', [told.read]);
-    if (cgroup) enterCgroup(b, cgroup);
+    enter(b, birth);
     // Files in /proc belong to root while a process is not dumpable, and the executor isn't: an ordinary user has to write here, too.
     if (user) b.sys('prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
     birth.prepare();
@@ -100,6 +103,7 @@ function cloneByStage(b: PlanBuilder, birth: Birth, body: () => void): FirstProc
   });
   b.sys('close', [told.write]);
   b.sys('close', [link.child]);
+  birth.unit?.(stage.pid);
   if (newUser) {
     awaitMessage(b, link.parent, stage.report, 'waiting for the user namespace');
     birth.mapIds(stage.pid);
@@ -118,6 +122,11 @@ function makeUserNamespace(b: PlanBuilder, { link }: Birth): void {
   b.sys('unshare', [CLONE_NEWUSER]);
   b.write(link.child, 'u');
   awaitParent(b, { link });
+}
+
+function enter(b: PlanBuilder, { cgroup, link, unit }: Birth): void {
+  if (unit) awaitParent(b, { link });
+  if (cgroup) enterCgroup(b, cgroup);
 }
 
 function into(cgroup: CgroupHandle | undefined): { cgroup?: Reg } {

@@ -217,7 +217,7 @@ const deviceRule = object<oci.LinuxDeviceRule>('config-linux.md#allowed-device-l
   type: optionalText(oneOf(['a', 'c', 'b'])),
   major: optional(deviceNumberOrAll),
   minor: optional(deviceNumberOrAll),
-  access: optionalText(matching(/^[rwm]+$/, 'any of r, w, m')),
+  access: optionalText(matching(/^[rwma]+$/, 'any of r, w, m')),
 });
 
 const memory = object<oci.LinuxMemory>('config-linux.md#memory', {

@@ -1,11 +1,11 @@
 /** What a command works with: the caller, its global flags, the containers below its root. */
 import { appendFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { isKeelsonError, messageOf } from '../../ground/errors.ts';
+import { isKeelsonError, KeelsonError, messageOf } from '../../ground/errors.ts';
 import { hostFacts, type HostFacts } from '../../kernel/facts.ts';
 import { parseCapabilityMask } from '../../kernel/capabilities.ts';
 import { startError } from '../../runtime/start-error.ts';
-import type { Host } from '../../runtime/lifecycle/host.ts';
+import type { CgroupManager, Host } from '../../runtime/lifecycle/host.ts';
 import { rootlessOf, withCallersGroups } from '../../runtime/lifecycle/rootless.ts';
 import { StateStore } from '../../runtime/lifecycle/state-store.ts';
 import type { Call, Caller } from './call.ts';
@@ -93,6 +93,8 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     store: new StateStore(root.path, root.mode),
     facts: machine,
     rootless: rootlessOf(machine, globals.text('rootless')),
+    cgroupManager: cgroupManager(globals),
+    environment: caller.env,
     warn: (message) => log('warning', message),
     debug: (message) => log('debug', message),
     caller: caller.pid,
@@ -100,6 +102,14 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     environment: caller.env,
   };
   return { call, caller, globals, host, path, log };
+}
+
+/** runc's flag, or crun's. */
+function cgroupManager(globals: Parsed): CgroupManager {
+  const named = globals.text('cgroup-manager') ?? (globals.bool('systemd-cgroup') ? 'systemd' : 'cgroupfs');
+  if (named !== 'systemd' && named !== 'cgroupfs' && named !== 'disabled')
+    throw new KeelsonError('invalid-argument', `invalid cgroup manager: ${named}`);
+  return named;
 }
 
 /** Lines as logrus writes them, which callers parse. */

@@ -35,6 +35,8 @@ export async function warmUp(idle: () => boolean): Promise<void> {
       debug() {},
       environment: {},
       caller: process.pid,
+      cgroupManager: 'cgroupfs',
+      environment: {},
       runner: {
         async run(plan, hooks) {
           encodePlan(plan);

@@ -2,9 +2,18 @@
 import { accessSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cgroup, Freezer } from '../../kernel/cgroup-driver.ts';
+import type { SystemdManager } from '../../kernel/systemd-unit.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
 
 export type Status = 'creating' | 'created' | 'running' | 'paused' | 'stopped';
+
+/** The unit of systemd's that a container's control group is of. */
+export interface UnitRecord {
+  readonly name: string;
+  readonly manager: SystemdManager;
+  /** The container's group lies below the unit's. */
+  readonly subgroup?: string;
+}
 
 export interface ContainerState {
   readonly id: string;
@@ -23,6 +32,7 @@ export interface ContainerState {
     readonly bundle: string;
     readonly annotations: Readonly<Record<string, string>>;
     readonly cgroup?: Cgroup;
+    readonly unit?: UnitRecord;
     readonly freezer?: { readonly path: string; readonly frozen: string };
     readonly owner: string;
   };

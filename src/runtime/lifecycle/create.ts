@@ -2,7 +2,7 @@
 import { renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fromSystemError } from '../../ground/errors.ts';
-import { cgroupDriver, cgroupPath, readText } from '../../kernel/cgroup.ts';
+import { cgroupDriver, readText } from '../../kernel/cgroup.ts';
 import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
 import { cgroupDirectory, parseMountInfo } from '../../kernel/facts-cgroup.ts';
@@ -22,7 +22,8 @@ import { listenForNotify, makeNotifyDirectory, withNotifySocket } from './notify
 import { seccompInput } from './seccomp-input.ts';
 import type { Found } from './state-store.ts';
 import { discard } from './discard.ts';
-import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups, refuseLimits } from './rootless.ts';
+import { placeCgroup, type Placed, unitRecord } from './place-cgroup.ts';
+import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups } from './rootless.ts';
 
 const CAP_SYS_ADMIN = 21;
 
@@ -60,14 +61,14 @@ export async function createContainer(host: Host, given: CreateOptions): Promise
   let planned: CreatePlan;
   try {
     if (options.notify) makeNotifyDirectory(files);
-    placed = placeCgroup(host, options);
+    placed = await placeCgroup(host, { id: options.id, spec: options.bundle.spec });
     for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
     planned = planOf(host, options, placed);
   } catch (error) {
     host.store.remove(files);
     throw error;
   }
-  let state = stateOf(options, placed?.cgroup, host);
+  let state = stateOf(options, placed, host);
   let child: { pid: number; pidfd: number } | undefined;
   let hookFailed: string | undefined;
   const ownPids = options.bundle.spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined);
@@ -85,8 +86,10 @@ export async function createContainer(host: Host, given: CreateOptions): Promise
         state = withPid(state, child.pid);
         host.store.save(files, state);
       },
-      onSync: (message) =>
-        planned.resume(message, (status, inside) => hookState(state, status, inside && ownPids ? 1 : undefined)),
+      async onSync(message) {
+        if (message.tag === createTags.unit) await placed?.unit?.start(Number(message.registers[0]));
+        return planned.resume(message, (status, inside) => hookState(state, status, inside && ownPids ? 1 : undefined));
+      },
     });
     host.debug('init: closing the pipe to signal completion');
     const at = (reg: { reg: number }) => Number(result.registers[reg.reg]);
@@ -125,6 +128,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...withOwnGroups(hostInput(facts), spec, placed?.cgroup, facts),
     rootfs: bundle.rootfs,
     ...(placed && { cgroup: placed.plan }),
+    ...(placed?.unit && { unit: { subgroup: placed.unit.subgroup !== undefined } }),
     ...seccompInput(host, spec, extensions),
     process: processInput(withListenFds(bundle.process, options), facts, {
       createCwd: false,
@@ -151,35 +155,6 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
 function withNotify(options: CreateOptions, files: Found['files']): CreateOptions {
   const spec = withNotifySocket(options.bundle.spec, files);
   return { ...options, bundle: { ...options.bundle, spec, process: spec.process ?? options.bundle.process } };
-}
-
-interface Placed {
-  readonly cgroup: Cgroup;
-  readonly plan: CgroupPlan;
-}
-
-function placeCgroup(host: Host, { id, bundle: { spec } }: CreateOptions): Placed | undefined {
-  const { facts, rootless } = host;
-  if (facts.cgroup.mode === 'none') return undefined;
-  const path = cgroupPath({
-    facts: facts.cgroup,
-    rootless: rootless.cgroups,
-    id,
-    ...(spec.linux?.cgroupsPath !== undefined && { cgroupsPath: spec.linux.cgroupsPath }),
-  });
-  if (path === undefined) {
-    refuseLimits(spec.linux?.resources ?? {}, facts.cgroup.mode === 'unified');
-    if (!hasOwn(spec, 'pid'))
-      host.warn(
-        'a container with neither a cgroup nor a pid namespace of its own: not all of it can be found and ended. Such configuration is strongly discouraged',
-      );
-    return undefined;
-  }
-  const driver = cgroupDriver(facts.cgroup);
-  const cgroup = driver.locate(facts.cgroup, path);
-  const resources = spec.linux?.resources ?? {};
-  const skipDevices = facts.inUserNamespace || rootless.cgroups;
-  return { cgroup, plan: driver.create(facts.cgroup, { cgroup, resources, skipDevices }, readText) };
 }
 
 /** A namespace that is the caller's already need not be joined, and from a user namespace could not be. */
@@ -254,7 +229,8 @@ function sharedParent({ spec, rootfs }: Bundle): { privateParent?: string } {
   return { privateParent: parents.sort((a, b) => b.length - a.length)[0] ?? '/' };
 }
 
-function stateOf({ id, bundle }: CreateOptions, cgroup: Cgroup | undefined, { facts, rootless }: Host): ContainerState {
+function stateOf({ id, bundle }: CreateOptions, placed: Placed | undefined, { facts, rootless }: Host): ContainerState {
+  const { cgroup, unit } = placed ?? {};
   const freezer = cgroup && freezerRecord(cgroupDriver(facts.cgroup).freezer(cgroup));
   return {
     id,
@@ -272,6 +248,7 @@ function stateOf({ id, bundle }: CreateOptions, cgroup: Cgroup | undefined, { fa
       bundle: bundle.path,
       annotations: bundle.spec.annotations ?? {},
       ...(cgroup && { cgroup }),
+      ...(unit && { unit: unitRecord(unit) }),
       ...(freezer && { freezer }),
       owner: facts.euid === 0 ? 'root' : String(facts.euid),
     },

@@ -12,7 +12,7 @@ export async function deleteContainer(host: Host, found: Found, options: { force
     throw new KeelsonError('conflict', `cannot delete container ${found.state.id} that is not stopped: ${status}`);
   }
   await killAll(host, found);
-  await removeGroups(found.state);
+  await removeGroups(host, found.state);
   await hooksAfterStop(host, found);
   host.store.remove(found.files);
 }

@@ -2,14 +2,15 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KeelsonError } from '../../ground/errors.ts';
+import { KeelsonError, messageOf } from '../../ground/errors.ts';
 import { AT_FDCWD, SIGKILL } from '../../kernel/constants.ts';
 import { PlanBuilder } from '../../kernel/plan-builder.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
-import type { ContainerState } from './container-state.ts';
+import type { ContainerState, UnitRecord } from './container-state.ts';
 import type { Host } from './host.ts';
 import type { Found } from './state-store.ts';
 import { isAlive } from './container-state.ts';
+import { Systemd } from './systemd.ts';
 import { signalProcess } from './signal.ts';
 
 /** Undoes what a creation has come to. `child`: the caller's own child, not reaped yet. */
@@ -30,7 +31,7 @@ export async function discard(
   } catch {
     killByNumber(found.state); // the caller is gone, and with it its child's parent
   }
-  await removeGroups(found.state).catch(() => {});
+  await removeGroups(host, found.state).catch(() => {});
   host.store.remove(found.files);
 }
 
@@ -103,7 +104,8 @@ function writeThawed(path: string): void {
 }
 
 /** Groups that the container made beneath its own go with them. EBUSY lasts until the kernel is done with the last process. */
-export async function removeGroups(state: ContainerState): Promise<void> {
+export async function removeGroups(host: Host, state: ContainerState): Promise<void> {
+  if (state.keelson.unit) await stopUnit(host, state.keelson.unit);
   const directories = [...new Set(Object.values(state.keelson.cgroup?.directories ?? {}))];
   for (const directory of directories) {
     for (let tries = 0; ; tries++) {
@@ -121,6 +123,16 @@ export async function removeGroups(state: ContainerState): Promise<void> {
         await sleep(Math.min(tries + 1, 20));
       }
     }
+  }
+}
+
+/** The unit ends by itself with its last process, but one that failed stays, and a user's manager may have been too slow to notice. */
+async function stopUnit({ environment, warn }: Host, { name, manager }: UnitRecord): Promise<void> {
+  try {
+    using systemd = await Systemd.connect(manager, environment);
+    await systemd.stop(name);
+  } catch (error) {
+    warn(`removing the unit ${name}: ${messageOf(error)}`);
   }
 }
 

@@ -9,11 +9,17 @@ export interface Runner {
   run(plan: Plan, hooks?: PlanHooks): Promise<PlanResult>;
 }
 
+/** Who makes control groups. */
+export type CgroupManager = 'cgroupfs' | 'systemd' | 'disabled';
+
 export interface Host {
   readonly runner: Runner;
   readonly store: StateStore;
   readonly facts: HostFacts;
   readonly rootless: Rootless;
+  readonly cgroupManager: CgroupManager;
+  /** The caller's. */
+  readonly environment: Readonly<Record<string, string>>;
   readonly warn: (message: string) => void;
   readonly debug: (message: string) => void;
   /** The process that carries out the plans. */

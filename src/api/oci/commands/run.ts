@@ -39,7 +39,12 @@ export const run: Command = {
     const ownPids = spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined) ?? false;
     const keep = args.bool('keep');
     // Nothing outlives the first process of a pid namespace, so the caller itself can clear up.
-    const simple = ownPids && !keep && !spec.hooks?.poststop?.length && container.notified === undefined;
+    const simple =
+      ownPids &&
+      !keep &&
+      !container.state.keelson.unit &&
+      !spec.hooks?.poststop?.length &&
+      container.notified === undefined;
     const { status, failed } = await call.supervise(
       container,
       simple ? { farewell: farewellPlan(container, host.facts), leave: true } : {},

@@ -39,7 +39,9 @@ export const update: Command = {
     if (file !== undefined) {
       resources = validateResources(parseExact(await readInput(session, file), file));
     } else resources = fromFlags(args);
-    updateContainer(host, found, resources);
+    if (resources.memory?.kernel !== undefined || resources.memory?.kernelTCP !== undefined)
+      host.warn('Kernel memory settings are ignored and will be removed');
+    await updateContainer(host, found, resources);
     return 0;
   },
 };
@@ -56,7 +58,13 @@ function fromFlags(args: Parsed): LinuxResources {
   const given = <T extends object>(fields: T): Partial<T> =>
     Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>;
   return validateResources({
-    memory: given({ limit: bytes('memory'), reservation: bytes('memory-reservation'), swap: bytes('memory-swap') }),
+    memory: given({
+      limit: bytes('memory'),
+      reservation: bytes('memory-reservation'),
+      swap: bytes('memory-swap'),
+      kernel: bytes('kernel-memory'),
+      kernelTCP: bytes('kernel-memory-tcp'),
+    }),
     cpu: given({
       shares: number('cpu-share'),
       quota: number('cpu-quota'),
