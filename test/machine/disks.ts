@@ -3,25 +3,34 @@ import { chmod, chown, copyFile, cp, mkdir, readFile, rename, rm, stat, symlink,
 import { basename, dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import type { Kernel } from './kernel.ts';
+import { unpackPackages } from './packages.ts';
 import { cache, checkout, output } from './parts.ts';
 
-const baseVersion = 2;
+const baseVersion = 3;
 
-/** busybox, Node, the kernel's modules, newuidmap, ip, nft, and a user `mate` with subordinate ids: an ext4 image. */
+/**
+ * busybox, Node, the kernel's modules, newuidmap, ip, nft, systemd with D-Bus, and a user `mate` with subordinate ids: an ext4 image.
+ * systemd's units are those of the checkout's disk.
+ */
 export async function systemDisk(kernel: Kernel): Promise<string> {
   const disk = join(cache, `system-${baseVersion}-${kernel.release}-node-${process.version}.ext4`);
   if (await exists(disk)) return disk;
   const tree = join(cache, 'system');
   await rm(tree, { recursive: true, force: true });
+  await mkdir(tree);
+  await unpackPackages(['systemd', 'dbus-daemon', 'dbus-system-bus-common'], tree);
   const folders = ['bin', 'dev', 'etc', 'home/mate', 'keelson', 'lib/modules', 'lib64', 'proc', 'root', 'run', 'sbin'];
   for (const folder of [...folders, 'sys', 'tmp', 'usr/bin', 'var/lib']) {
     await mkdir(join(tree, folder), { recursive: true });
   }
   await copyFile('/bin/busybox', join(tree, 'bin/busybox'));
   for (const applet of (await output('busybox', ['--list'])).trim().split('\n')) {
-    if (applet !== 'busybox') await symlink('/bin/busybox', join(tree, 'bin', applet));
+    const link = join(tree, 'bin', applet);
+    if (applet !== 'busybox' && !(await exists(link))) await symlink('/bin/busybox', link);
   }
   await symlink('/bin/busybox', join(tree, 'sbin/modprobe'));
+  await rm(join(tree, 'etc/systemd/system'), { recursive: true });
+  await symlink('/keelson/units', join(tree, 'etc/systemd/system'));
   // ip and nft are the leak check's.
   const programs = ['/usr/bin/newuidmap', '/usr/bin/newgidmap', '/usr/sbin/ip', '/usr/sbin/nft'];
   for (const program of [process.execPath, ...programs]) {
@@ -38,8 +47,9 @@ export async function systemDisk(kernel: Kernel): Promise<string> {
   }
   await cp(join(kernel.tree, 'lib/modules'), join(tree, 'lib/modules'), { recursive: true });
   const files = {
-    passwd: 'root:x:0:0:root:/root:/bin/sh\nmate:x:1000:1000::/home/mate:/bin/sh\n',
-    group: 'root:x:0:\nmate:x:1000:\n',
+    passwd: 'root:x:0:0:root:/root:/bin/sh\nmate:x:1000:1000::/home/mate:/bin/sh\nmessagebus:x:100:100::/:/bin/false\n',
+    group: 'root:x:0:\nmate:x:1000:\nmessagebus:x:100:\n',
+    'machine-id': '0123456789abcdef0123456789abcdef\n',
     subuid: 'mate:100000:65536\n',
     subgid: 'mate:100000:65536\n',
     hosts: '127.0.0.1 localhost\n',
@@ -59,15 +69,16 @@ export async function checkoutDisk(disk: string, command?: string): Promise<void
   const tree = `${disk}.d`;
   await rm(tree, { recursive: true, force: true });
   await mkdir(join(tree, 'native/build'), { recursive: true });
-  await cp(join(checkout, 'bin'), join(tree, 'bin'), { recursive: true });
+  await cp(join(checkout, 'bin'), join(tree, 'bin'), { recursive: true, verbatimSymlinks: true });
   await cp(join(checkout, 'dist'), join(tree, 'dist'), { recursive: true });
   await copyFile(join(checkout, 'native/build/keel'), join(tree, 'native/build/keel'));
   await copyFile(join(checkout, 'package.json'), join(tree, 'package.json'));
   await copyFile(join(import.meta.dirname, 'guest/init'), join(tree, 'init'));
   await chmod(join(tree, 'init'), 0o755);
+  await cp(join(import.meta.dirname, 'guest/units'), join(tree, 'units'), { recursive: true });
   if (command !== undefined) await writeFile(join(tree, 'command'), command);
   // One file each, so that the guest, where Node is slow, neither resolves nor strips anything.
-  for (const name of ['tests', 'reporter']) {
+  for (const name of ['tests', 'systemd-tests', 'reporter']) {
     await build({
       entryPoints: [join(import.meta.dirname, `guest/${name}.ts`)],
       outfile: join(tree, `${name}.mjs`),

@@ -12,7 +12,7 @@ ${modules.map((name) => `/bin/busybox insmod /${name}`).join('\n')}
 /bin/busybox mount -t ext4 /dev/vda /root || exec /bin/busybox poweroff -f
 /bin/busybox mount -t ext4 -o ro /dev/vdb /root/keelson
 /bin/busybox mount --move /dev /root/dev
-exec /bin/busybox switch_root /root /keelson/init
+exec /bin/busybox switch_root /root \${machine_init:-/keelson/init}
 `;
 
 export async function writeInitramfs(kernel: Kernel, path: string): Promise<void> {

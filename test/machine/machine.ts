@@ -17,12 +17,29 @@ export interface MachineRun {
   readonly failure?: string;
 }
 
+/** What is process 1: the tests' own script, or systemd with version 2 of control groups, or with version 1 beside it. */
+export type MachineInit = 'plain' | 'systemd' | 'systemd-hybrid';
+
+const initWords: Readonly<Record<MachineInit, readonly string[]>> = {
+  plain: [],
+  // Words that the kernel doesn't know are its first process's environment.
+  systemd: ['machine_init=/lib/systemd/systemd'],
+  'systemd-hybrid': [
+    ...['machine_init=/lib/systemd/systemd', 'systemd.unified_cgroup_hierarchy=0'],
+    'systemd.legacy_systemd_cgroup_controller=0',
+  ],
+};
+
 /**
  * Boots Debian's kernel (pure cgroup v2) on a machine emulated by QEMU, runs the tests of guest/ inside and powers it off.
  * With `command` that shell command runs instead of the tests.
  * $KEELSON_MACHINE_ACCEL chooses another accelerator than `tcg`, $KEELSON_MACHINE_ONLY is a pattern for test names.
  */
-export async function runInMachine(options: { timeoutMs: number; command?: string }): Promise<MachineRun> {
+export async function runInMachine(options: {
+  timeoutMs: number;
+  command?: string;
+  init?: MachineInit;
+}): Promise<MachineRun> {
   const kernel = await debianKernel();
   const system = await systemDisk(kernel);
   const folder = await mkdtemp(join(tmpdir(), 'keelson-machine-'));
@@ -31,7 +48,13 @@ export async function runInMachine(options: { timeoutMs: number; command?: strin
     await writeInitramfs(kernel, path('initramfs'));
     await checkoutDisk(path('checkout.ext4'), options.command);
     const only = process.env['KEELSON_MACHINE_ONLY'];
-    const words = ['console=ttyS0', 'quiet', 'panic=-1', ...(only ? [`keelson.only=${only}`] : [])];
+    const words = [
+      'console=ttyS0',
+      'quiet',
+      'panic=-1',
+      ...initWords[options.init ?? 'plain'],
+      ...(only ? [`keelson.only=${only}`] : []),
+    ];
     const args = [
       ...['-accel', process.env['KEELSON_MACHINE_ACCEL'] ?? 'tcg', '-cpu', 'max', '-smp', '2', '-m', '2048'],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],

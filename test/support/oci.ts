@@ -19,7 +19,7 @@ import type { Spec } from '../../src/spec/runtime.ts';
 import { checkout } from './engine.ts';
 import { type HostileFiles, placeFiles } from './hostile-files.ts';
 
-export const ociBinary: string = join(checkout, 'bin/keelson-oci');
+export const ociBinary: string = process.env['KEELSON_OCI'] ?? join(checkout, 'bin/keelson-oci');
 
 export interface OciResult {
   readonly code: number;
@@ -36,6 +36,7 @@ const applets = [
   'id',
   'ls',
   'mkdir',
+  'mknod',
   'mount',
   'ps',
   'pwd',
@@ -61,7 +62,7 @@ export class Oci implements AsyncDisposable {
     const bundle = join(this.directory, `bundle${++this.#bundles}`);
     const rootfs = join(bundle, 'rootfs');
     for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp']) mkdirSync(join(rootfs, name), { recursive: true });
-    copyFileSync('/usr/bin/busybox', join(rootfs, 'bin/busybox'));
+    copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
     for (const applet of applets) symlinkSync('busybox', join(rootfs, 'bin', applet));
     placeFiles(rootfs, files);
     const base = defaultSpec('1.2.1');

@@ -1,0 +1,2 @@
+/** What runs in the machine that systemd booted. */
+import './systemd.ts';
