@@ -115,7 +115,7 @@ class Writer {
     const bytes = Buffer.alloc(alignments[code] ?? 1);
     if (code === 'b') bytes.writeUInt32LE(value === true ? 1 : 0);
     else if (code === 'd') bytes.writeDoubleLE(Number(value));
-    else if (bytes.length === 8) bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(value as bigint)));
+    else if (bytes.length === 8) bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(value as number | bigint)));
     else bytes.writeUIntLE(Number(BigInt.asUintN(bytes.length * 8, BigInt(value as number))), 0, bytes.length);
     this.bytes(bytes);
   }
@@ -144,7 +144,7 @@ export function encodeMessage(message: DbusMessage): Buffer {
   header.u32(bytes.length);
   header.u32(message.serial);
   const given = fields.flatMap(([code, type, value]) => (value === undefined ? [] : [[code, { type, value }]]));
-  header.value('a(yv)', given as DbusValue);
+  header.value('a(yv)', given);
   header.align(8);
   return Buffer.concat([header.done(), bytes]);
 }

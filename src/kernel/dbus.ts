@@ -90,7 +90,7 @@ export class Dbus implements Disposable {
       };
       const onClose = () => {
         stop();
-        reject(this.#gone as Error);
+        reject(this.#gone);
       };
       const listener = (signal: DbusMessage) => {
         const picked = pick(signal);

@@ -198,3 +198,15 @@ test('a key named __proto__ is a key like any other', () => {
   ).annotations;
   assert.deepEqual(Object.keys(annotations ?? {}), ['__proto__']);
 });
+
+test('names in another case are the names they stand for, as callers written in Go have it', () => {
+  const { linux } = parseConfig(
+    JSON.stringify({
+      ociVersion: '1.2.0',
+      root: { path: 'r' },
+      linux: { resources: { CPU: { Cpus: '0' }, hugepageLimits: [{ pagesize: '2MB', limit: 5 }] } },
+    }),
+  );
+  assert.deepEqual(linux?.resources?.cpu, { cpus: '0' });
+  assert.deepEqual(linux?.resources?.hugepageLimits, [{ pageSize: '2MB', limit: 5 }]);
+});

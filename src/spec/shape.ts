@@ -199,6 +199,7 @@ export function object<T extends object>(
   check?: (value: T, at: At) => void,
 ): Shape<T> {
   const entries = Object.entries<RequiredField<unknown> | OptionalField<unknown>>(fields);
+  const names = new Map(entries.map(([name]) => [name.toLowerCase(), name]));
   return (value, outer) => {
     const at = section === '' ? outer : outer.within(section);
     if (!isObject(value)) {
@@ -207,8 +208,9 @@ export function object<T extends object>(
     }
     const before = at.problems.length;
     const result: Record<string, unknown> = {};
+    const given = withKnownNames(value, names);
     for (const [name, field] of entries) {
-      const found = Object.hasOwn(value, name) ? value[name] : undefined;
+      const found = Object.hasOwn(given, name) ? given[name] : undefined;
       const absent = found === undefined || found === null || (!field.required && field.emptyIsAbsent && found === '');
       if (!absent) result[name] = field.shape(found, at.key(name));
       else if (field.required && field.fallback !== undefined) result[name] = field.fallback;
@@ -217,6 +219,20 @@ export function object<T extends object>(
     if (at.problems.length === before) check?.(result as T, at);
     return Object.freeze(result) as T;
   };
+}
+
+/** Callers that are used to Go's encoding/json write names in any case: `pagesize` is `pageSize`, unless that is there, too. */
+function withKnownNames(
+  value: Record<string, unknown>,
+  names: ReadonlyMap<string, string>,
+): Readonly<Record<string, unknown>> {
+  let result = value;
+  for (const key of Object.keys(value)) {
+    const name = names.get(key.toLowerCase());
+    if (name === undefined || name === key || Object.hasOwn(value, name)) continue;
+    result = { ...result, [name]: value[key] };
+  }
+  return result;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -94,7 +94,6 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     facts: machine,
     rootless: rootlessOf(machine, globals.text('rootless')),
     cgroupManager: cgroupManager(globals),
-    environment: caller.env,
     warn: (message) => log('warning', message),
     debug: (message) => log('debug', message),
     caller: caller.pid,

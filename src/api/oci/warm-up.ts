@@ -36,7 +36,6 @@ export async function warmUp(idle: () => boolean): Promise<void> {
       environment: {},
       caller: process.pid,
       cgroupManager: 'cgroupfs',
-      environment: {},
       runner: {
         async run(plan, hooks) {
           encodePlan(plan);

@@ -26,5 +26,4 @@ export interface Host {
   readonly caller: number;
   /** The descriptor on which it hears of them. */
   readonly channel?: number;
-  readonly environment: Readonly<Record<string, string>>;
 }
