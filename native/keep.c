@@ -30,8 +30,6 @@ enum {
 	HUNG_UP_MS = 100,     /* between looks at a terminal that nobody has open */
 	BUSY_READ = 16 << 10, /* reads of less are worth waiting a moment for more */
 	BURST = 8,	      /* if there are so many in a millisecond */
-	USUAL_PIPE = 64 << 10,
-	BURST_PIPE = 1 << 20,
 };
 
 int64_t now_milliseconds(void)
@@ -289,17 +287,6 @@ static bool input_pending(const struct keeper *k)
 	return false;
 }
 
-/* For a pause in which the writers go on. A user's pipes may be large only up to a limit (pipe(7)); then they stay as they are. */
-static void resize_pipes(struct keeper *k, int size)
-{
-	if (k->terminal || k->pipe_size == size)
-		return;
-	k->pipe_size = size;
-	for (int i = 0; i < 2; i++)
-		if (k->output[i] >= 0)
-			fcntl(k->output[i], F_SETPIPE_SZ, size);
-}
-
 static int give_back_program(struct dl_phdr_info *info, size_t size, void *context)
 {
 	(void)size;
@@ -317,8 +304,6 @@ static int give_back_program(struct dl_phdr_info *info, size_t size, void *conte
 static void give_back(struct keeper *k)
 {
 	log_idle(&k->log);
-	if (k->pipe_size)
-		resize_pipes(k, USUAL_PIPE);
 	madvise(k->buffer, READ_SIZE, MADV_DONTNEED);
 	dl_iterate_phdr(give_back_program, NULL);
 	k->buffers_used = false;
@@ -413,10 +398,8 @@ static void serve_output(struct keeper *k, const struct pollfd *p, const struct 
 	if (!read_any)
 		return;
 	log_flush(&k->log);
-	if (!more && k->client_count == 0 && k->state == RUNNING && in_burst(k)) {
-		resize_pipes(k, BURST_PIPE);
+	if (!more && k->client_count == 0 && k->state == RUNNING && in_burst(k))
 		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
-	}
 }
 
 static void serve_once(struct keeper *k)

@@ -97,7 +97,6 @@ struct keeper {
 	bool acknowledged; /* a client deals with what the exit command would */
 	uint8_t *buffer;
 	bool buffers_used;
-	int pipe_size; /* asked for of the output's pipes, 0 for the kernel's own */
 	int64_t burst_at;
 	int burst_count;
 };
