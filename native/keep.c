@@ -7,8 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
-#include <linux/close_range.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,9 +25,6 @@ enum {
 	FAREWELL_MS = 600000, /* for clients that are slow to take the rest */
 	CONTROL_MS = 10000,   /* for the controller to say that it deals with the exit */
 	IDLE_MS = 500,
-	HUNG_UP_MS = 100,     /* between looks at a terminal that nobody has open */
-	BUSY_READ = 16 << 10, /* reads of less are worth waiting a moment for more */
-	BURST = 8,	      /* if there are so many in a millisecond */
 };
 
 int64_t now_milliseconds(void)
@@ -44,62 +39,6 @@ int64_t now_nanoseconds(void)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int compare_ints(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Closes every descriptor but those named, the standard ones, and what registers of the exit plan hold. */
-static void close_others(const struct keeper *k)
-{
-	int kept[MAX_LISTENERS + 512], count = 0;
-	kept[count++] = 2;
-	for (const int *fd = (int[]){k->channel, k->pidfd, k->gate, k->report, k->listener, k->input, k->output[0], k->output[1], k->log.fd, -2};
-	     *fd != -2; fd++)
-		kept[count++] = *fd;
-	for (uint32_t i = 0; i < k->relays.listener_count; i++)
-		kept[count++] = k->relays.listeners[i];
-	for (uint32_t i = 0; i < k->exit_plan.count; i++) {
-		const struct op *op = &k->exit_plan.ops[i];
-		for (uint32_t v = 0; v < op->value_count && count < MAX_LISTENERS + 512; v++)
-			if (op->values[v].kind == VALUE_REG)
-				kept[count++] = (int)k->machine->regs[op->values[v].index];
-	}
-	qsort(kept, (size_t)count, sizeof *kept, compare_ints);
-	for (int i = 0; i < count; i++) {
-		unsigned first = (unsigned)kept[i] + 1, last = i + 1 < count ? (unsigned)kept[i + 1] - 1 : ~0U;
-		if (kept[i] >= 2 && (i + 1 == count || kept[i + 1] > kept[i] + 1))
-			close_range(first, last, 0);
-	}
-}
-
-/* No terminal, pipe, directory or signal of whoever started it may reach it, or be held up by it. */
-static void detach(void)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	setsid();
-	if (chdir("/") < 0 || null < 0)
-		return;
-	for (int fd = 0; fd < 3; fd++)
-		dup2(null, fd);
-	if (null > 2)
-		close(null);
-}
-
-static void wake(int number)
-{
-	(void)number;
-}
-
-static void set_signals(void)
-{
-	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGXFSZ, SIGTTOU, SIGTTIN, SIGTSTP};
-	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-		signal(ignored[i], SIG_IGN);
-	struct sigaction child = {.sa_handler = wake}; /* makes poll(2) return, no more */
-	sigaction(SIGCHLD, &child, NULL);
 }
 
 static int reg_fd(const struct machine *m, const struct value *value)
@@ -254,59 +193,12 @@ static void read_report(struct keeper *k)
 		started(k);
 }
 
-/* True when there may be more at once. */
-static bool read_output(struct keeper *k, int stream)
-{
-	ssize_t n = read(k->output[stream], k->buffer, READ_SIZE);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n < 0 && k->terminal && k->state < EXITED) {
-		/* EIO: nobody has the terminal open. Somebody may again: closing it would be the hang-up that ends the session. */
-		k->hung_up_until = now_milliseconds() + HUNG_UP_MS;
-		return false;
-	}
-	if (n <= 0) {
-		log_end(&k->log, stream);
-		if (k->terminal)
-			k->input = -1;
-		close(k->output[stream]);
-		k->output[stream] = -1;
-		return false;
-	}
-	k->buffers_used = true;
-	log_append(&k->log, stream, k->buffer, (size_t)n);
-	clients_send(k, stream == STREAM_STDOUT ? MESSAGE_STDOUT : MESSAGE_STDERR, stream, k->buffer, (size_t)n);
-	return n >= BUSY_READ;
-}
-
 static bool input_pending(const struct keeper *k)
 {
 	for (uint32_t i = 0; i < k->client_count; i++)
 		if (outbox_pending(&k->clients[i]->input) > 0)
 			return true;
 	return false;
-}
-
-static int give_back_program(struct dl_phdr_info *info, size_t size, void *context)
-{
-	(void)size;
-	(void)context;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		uintptr_t start = (info->dlpi_addr + p->p_vaddr) & ~(uintptr_t)4095;
-		if (p->p_type == PT_LOAD && !(p->p_flags & PF_W))
-			madvise((void *)start, info->dlpi_addr + p->p_vaddr + p->p_memsz - start, MADV_DONTNEED);
-	}
-	return 1; /* the program alone */
-}
-
-/* Nothing has happened for a while: buffers, and pages of the program that only starting needed, are left to the kernel. */
-static void give_back(struct keeper *k)
-{
-	log_idle(&k->log);
-	madvise(k->buffer, READ_SIZE, MADV_DONTNEED);
-	dl_iterate_phdr(give_back_program, NULL);
-	k->buffers_used = false;
 }
 
 struct slots {
@@ -319,17 +211,10 @@ static int add(struct pollfd *p, struct slots *s, int fd, short events)
 	return s->count++;
 }
 
-static bool hung_up(struct keeper *k)
-{
-	if (k->hung_up_until && (k->state >= EXITED || now_milliseconds() >= k->hung_up_until))
-		k->hung_up_until = 0;
-	return k->hung_up_until != 0;
-}
-
 static struct slots fill_poll(struct keeper *k, struct pollfd *p)
 {
 	struct slots s = {0};
-	bool reads = k->state != WAITING && !clients_full(k) && !hung_up(k);
+	bool reads = k->state != WAITING && !clients_full(k) && !output_hung_up(k);
 	bool writes = input_pending(k);
 	s.channel = add(p, &s, k->channel, POLLIN);
 	s.report = add(p, &s, k->report, POLLIN);
@@ -353,7 +238,7 @@ static int poll_timeout(struct keeper *k)
 	int timeout = clients_drop_stalled(k);
 	if (k->buffers_used && (timeout < 0 || timeout > IDLE_MS))
 		timeout = IDLE_MS;
-	if (hung_up(k) && (timeout < 0 || timeout > HUNG_UP_MS))
+	if (output_hung_up(k) && (timeout < 0 || timeout > HUNG_UP_MS))
 		timeout = HUNG_UP_MS;
 	if (k->state >= EXITED) {
 		int64_t left = k->deadline - now_milliseconds();
@@ -374,34 +259,6 @@ static void serve_input(struct keeper *k, short events)
 	}
 }
 
-/*
- * Many small writes, one right after the other: with nobody watching, a moment's sleep lets them gather, and the process isn't switched away from at each.
- */
-static bool in_burst(struct keeper *k)
-{
-	int64_t now = now_milliseconds();
-	if (now != k->burst_at) {
-		k->burst_count = now - k->burst_at < 3 && k->burst_count >= BURST ? BURST : 0;
-		k->burst_at = now;
-	}
-	return ++k->burst_count > BURST;
-}
-
-static void serve_output(struct keeper *k, const struct pollfd *p, const struct slots *s)
-{
-	bool read_any = false, more = false;
-	for (int i = 0; i < 2; i++)
-		if (p[s->output[i]].revents && k->output[i] >= 0) {
-			more |= read_output(k, i);
-			read_any = true;
-		}
-	if (!read_any)
-		return;
-	log_flush(&k->log);
-	if (!more && k->client_count == 0 && k->state == RUNNING && in_burst(k))
-		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
-}
-
 static void serve_once(struct keeper *k)
 {
 	struct pollfd p[POLL_MAX];
@@ -412,14 +269,14 @@ static void serve_once(struct keeper *k)
 		return;
 	}
 	if (ready == 0 && k->buffers_used) {
-		give_back(k);
+		output_idle(k);
 		return;
 	}
 	if (p[s.report].revents)
 		read_report(k);
 	if (p[s.channel].revents && k->channel >= 0)
 		read_channel(k);
-	serve_output(k, p, &s);
+	output_serve(k, (bool[]){p[s.output[0]].revents, p[s.output[1]].revents});
 	for (int i = s.client_count; i-- > 0;)
 		if (p[s.clients + i].revents && (uint32_t)i < k->client_count && k->clients[i]->fd == p[s.clients + i].fd)
 			client_serve(k, (uint32_t)i, p[s.clients + i].revents);
@@ -535,7 +392,6 @@ void keep_run(struct machine *machine, const struct op *op)
 	static struct keeper keeper = {.listener = -1, .log.fd = -1};
 	struct keeper *k = &keeper;
 	int32_t told[2];
-	set_signals();
 	k->machine = machine;
 	k->channel = machine->channel;
 	k->op_id = op->id;

@@ -62,7 +62,7 @@ struct relays {
 int relays_poll(const struct relays *relays, struct pollfd *into);
 void relays_serve(struct relays *relays, const struct pollfd *polled);
 
-/* ---- keep.c and clients.c ---- */
+/* ---- keep.c, detach.c, output.c and clients.c ---- */
 
 enum state { WAITING, STARTING, RUNNING, EXITED, FINISHED };
 
@@ -100,6 +100,20 @@ struct keeper {
 	int64_t burst_at;
 	int burst_count;
 };
+
+enum { HUNG_UP_MS = 100 }; /* between looks at a terminal that nobody has open */
+
+/* No terminal, pipe, directory or signal of whoever started it may reach it, or be held up by it. */
+void detach(void);
+/* Closes every descriptor but those of the keeper, the standard ones, and what registers of the exit plan hold. */
+void close_others(const struct keeper *k);
+
+/* Reads what is ready of stdout (or the terminal) and stderr. */
+void output_serve(struct keeper *k, const bool ready[2]);
+/* Nobody has the terminal open; it is not looked at for a while. */
+bool output_hung_up(struct keeper *k);
+/* Nothing has happened for a while: buffers, and pages of the program that only starting needed, are left to the kernel. */
+void output_idle(struct keeper *k);
 
 bool client_accept(struct keeper *k);
 short client_events(const struct keeper *k, const struct client *c);
