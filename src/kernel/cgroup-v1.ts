@@ -45,7 +45,7 @@ function create(_facts: CgroupFacts, { cgroup, resources, skipDevices }: CgroupR
     const controllers = Object.keys(cgroup.directories).filter((name) => cgroup.directories[name] === leaf);
     const own = controllers.flatMap((name) => writes[name] ?? []);
     const parents = ancestors(leaf, cgroup.path);
-    const cpuset = controllers.includes('cpuset') ? inheritedCpuset(parents, read) : undefined;
+    const cpuset = controllers.includes('cpuset') ? inheritedCpuset(parents[0] ?? leaf, parents, read) : undefined;
     for (const path of parents) directories.push({ path, writes: cpuset?.get(path) ?? [], leaf: false });
     directories.push({ path: leaf, writes: [...(cpuset?.get('') ?? []), ...own], leaf: true });
     if (controllers.includes('freezer') || controllers.includes('')) checkFree(leaf, cgroup.path, read);
@@ -67,11 +67,11 @@ function ancestors(leaf: string, path: string): readonly string[] {
 
 /**
  * A new cpuset is empty, and no process may enter it: every directory gets what the one above has. Parents that hold something
- * already keep it. Under '': what the leaf starts with.
+ * already keep it. `first` is the topmost of them all, which may be the leaf. Under '': what the leaf starts with.
  */
-function inheritedCpuset(parents: readonly string[], read: ReadText): Map<string, CgroupWrite[]> {
+function inheritedCpuset(first: string, parents: readonly string[], read: ReadText): Map<string, CgroupWrite[]> {
   const result = new Map<string, CgroupWrite[]>();
-  const top = dirname(parents[0] ?? '/');
+  const top = dirname(first);
   const has = (directory: string) => ({
     cpus: read(join(directory, 'cpuset.cpus'))?.trim() ?? '',
     mems: read(join(directory, 'cpuset.mems'))?.trim() ?? '',

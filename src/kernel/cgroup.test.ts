@@ -94,6 +94,10 @@ test('version 1: a new cpuset gets what the one above has, before what was asked
   assert.deepEqual(writes(restricted, '/cg/cpuset/keelson/a'), ['cpuset.cpus=2', 'cpuset.mems=0']);
 });
 
+test('version 1: a group right below the root gets what the root has', () => {
+  assert.deepEqual(writes(create(v1, {}, root1, '/a'), '/cg/cpuset/a'), ['cpuset.cpus=0-3', 'cpuset.mems=0']);
+});
+
 test('version 1: devices are denied first, then the default ones allowed', () => {
   const driver = cgroupDriver(v1);
   const plan = driver.create(
