@@ -131,7 +131,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     ...(placed?.unit && { unit: { subgroup: placed.unit.subgroup !== undefined } }),
     ...seccompInput(host, spec, extensions),
     process: processInput(withListenFds(bundle.process, options), facts, {
-      createCwd: false,
+      createCwd: true,
       setgroups: !noGroups && !extensions.keepGroups,
       userNamespace: namespaces?.some((n) => n.type === 'user') ?? false,
       warn: host.warn,

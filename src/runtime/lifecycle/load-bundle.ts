@@ -105,7 +105,17 @@ function checkSpec(spec: Spec): void {
     if (!isAbsolute(mount.destination))
       throw invalid(`mounts[${i}].destination`, `${mount.destination} is not an absolute path`, 'config.md#mounts');
   }
-  for (const key of Object.keys(spec.linux?.sysctl ?? {})) checkSysctl(key, has, namespaces);
+  const sysctls = spec.linux?.sysctl ?? {};
+  for (const key of Object.keys(sysctls)) checkSysctl(key, has, namespaces);
+  for (const key of ['kernel.domainname', 'kernel/domainname']) {
+    const value = sysctls[key];
+    if (value !== undefined && spec.domainname && value !== spec.domainname)
+      throw invalid(
+        `linux.sysctl["${key}"]`,
+        `${value} conflicts with domainname ${spec.domainname}`,
+        'config.md#domainname',
+      );
+  }
 }
 
 function checkSysctl(
