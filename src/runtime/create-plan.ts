@@ -287,7 +287,8 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
         const text = containerProcessState(Number(message.registers[0]), state('creating'), notifying);
         sendListener(chunk, { agent, listener, link }, notifying, text);
       } else {
-        runHooks(chunk, 'prestart', hooks.prestart, state('creating'), input.hooks);
+        // As crun has it; to the first version of the specification these hooks came with `start`.
+        runHooks(chunk, 'prestart', hooks.prestart, state('created'), input.hooks);
         runHooks(chunk, 'createRuntime', hooks.createRuntime, state('creating'), input.hooks);
       }
       return chunk.build();

@@ -158,7 +158,7 @@ test('hooks of all kinds run in their order, with the state on standard input', 
   const states = lines.map((line) => JSON.parse(line.slice(line.indexOf('{'))) as Record<string, unknown>);
   assert.deepEqual(
     states.map((state) => state['status']),
-    ['creating', 'creating', 'creating', 'running', 'stopped'],
+    ['created', 'creating', 'creating', 'running', 'stopped'],
   );
   // A hook in the container's namespaces is told the pid that the process has there.
   assert.deepEqual(
