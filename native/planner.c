@@ -38,44 +38,57 @@ int planner_home(char *into, size_t size)
 	return 0;
 }
 
-static unsigned long long inode(const char *path)
+/* What a path names, wherever it lies: inode numbers of namespaces are unique, those of directories are with their device's. */
+static unsigned long long identity(const char *path)
 {
 	struct stat status;
-	return stat(path, &status) < 0 ? 0 : (unsigned long long)status.st_ino;
+	return stat(path, &status) < 0 ? 0 : (unsigned long long)status.st_ino ^ (unsigned long long)status.st_dev << 44;
 }
 
-/* A directory of our own that nobody else may look into. */
+/*
+ * Opens a directory of our own that nobody else may look into. What is in it is then named through the descriptor: whoever can put another
+ * directory in its place comes too late.
+ */
 static int private_directory(const char *path)
 {
 	struct stat status;
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
-	if (lstat(path, &status) < 0)
-		return -errno;
-	if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077))
-		return -EPERM;
-	return access(path, W_OK) < 0 ? -errno : 0;
+	int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), error = 0;
+	if (fd < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -EPERM : -errno;
+	if (fstat(fd, &status) < 0)
+		error = -errno;
+	else if (status.st_uid != geteuid() || (status.st_mode & 077))
+		error = -EPERM;
+	else if (faccessat(fd, ".", W_OK, 0) < 0)
+		error = -errno;
+	if (!error)
+		return fd;
+	close(fd);
+	return error;
 }
 
-/* /run/keelson/planner, or beneath the user's runtime directory; /tmp where there is none. */
+/* PARENT/keelson/planner. */
+static int directory_below(const char *parent, mode_t mode, char *into, size_t size)
+{
+	if (snprintf(into, size, "%s/keelson", parent) >= (int)size - 8)
+		return -ENAMETOOLONG;
+	if (mkdir(into, mode) < 0 && errno != EEXIST)
+		return -errno;
+	strcat(into, "/planner");
+	return private_directory(into);
+}
+
+/* /run/keelson/planner, or beneath the user's runtime directory; /tmp where there is none. A descriptor or -errno. */
 static int base_directory(char *into, size_t size)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	if (geteuid() == 0) {
-		if (mkdir("/run/keelson", 0711) == 0 || errno == EEXIST) {
-			snprintf(into, size, "/run/keelson/planner");
-			if (private_directory(into) == 0)
-				return 0;
-		}
-	}
-	if (runtime && runtime[0] == '/') {
-		snprintf(into, size, "%s/keelson", runtime);
-		if (mkdir(into, 0700) == 0 || errno == EEXIST) {
-			snprintf(into, size, "%s/keelson/planner", runtime);
-			if (private_directory(into) == 0)
-				return 0;
-		}
-	}
+	int fd = geteuid() == 0 ? directory_below("/run", 0711, into, size) : -ENOENT;
+	if (fd < 0 && runtime && runtime[0] == '/')
+		fd = directory_below(runtime, 0700, into, size);
+	if (fd >= 0)
+		return fd;
 	snprintf(into, size, "/tmp/keelson-planner-%u", geteuid());
 	return private_directory(into);
 }
@@ -165,7 +178,8 @@ _Noreturn static void become_planner(const char *node, const char *script, const
 	_exit(1);
 }
 
-static int start(const char *home, const char *path, char *text, size_t text_size)
+/* `path` names the socket through its directory's descriptor, `full` to those who come later. */
+static int start(const char *home, const char *path, const char *full, char *text, size_t text_size)
 {
 	char node[4096], script[4096];
 	struct sockaddr_un address;
@@ -185,7 +199,7 @@ static int start(const char *home, const char *path, char *text, size_t text_siz
 	pid_t pid = error ? -1 : fork();
 	if (pid == 0) {
 		if (fork() == 0)
-			become_planner(node, script, path, fd);
+			become_planner(node, script, full, fd);
 		_exit(0);
 	}
 	if (!error && pid < 0)
@@ -214,32 +228,37 @@ static int take_lock(int fd)
 
 int planner_connect(const char *home, char *text, size_t text_size)
 {
-	char base[3000], path[4096], lock[4096], script[4096];
+	char base[3000], name[128], path[160], full[3200], script[4096];
 	struct stat build = {0};
-	int error = base_directory(base, sizeof base);
-	if (error) {
-		snprintf(text, text_size, "using %s for the planner's socket", base);
-		return error;
+	int directory = base_directory(base, sizeof base);
+	if (directory < 0) {
+		snprintf(text, text_size, "using %s for the planner's socket: it must be a directory of this user's own, with mode 0700", base);
+		return directory;
 	}
 	snprintf(script, sizeof script, "%s/dist/planner.mjs", home);
 	stat(script, &build);
-	snprintf(path, sizeof path, "%s/%llx-%llx-%llx-%llx", base, inode("/proc/self/ns/mnt"), inode("/proc/self/ns/user"),
+	snprintf(name, sizeof name, "%llx-%llx-%llx-%llx-%llx", identity("/proc/self/ns/mnt"), identity("/proc/self/ns/user"), identity("/proc/self/root"),
 		 (unsigned long long)build.st_ino, (unsigned long long)build.st_mtim.tv_sec * 1000 + (unsigned long long)build.st_mtim.tv_nsec / 1000000);
-	snprintf(text, text_size, "connecting to the planner at %s", path);
-	int fd = try_connect(path);
-	if (fd >= 0 || (fd != -ENOENT && fd != -ECONNREFUSED))
-		return fd;
-	snprintf(lock, sizeof lock, "%s/lock", base);
-	int guard = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	snprintf(path, sizeof path, "/proc/self/fd/%d/%s", directory, name);
+	snprintf(full, sizeof full, "%s/%s", base, name);
+	snprintf(text, text_size, "connecting to the planner at %s", full);
+	int fd = try_connect(path), guard = -1, error = 0;
+	if (fd != -ENOENT && fd != -ECONNREFUSED)
+		goto done;
+	guard = openat(directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (guard < 0 || (error = take_lock(guard))) {
-		snprintf(text, text_size, "taking the lock %s", lock);
-		return guard < 0 ? -errno : error;
+		snprintf(text, text_size, "taking the lock %s/lock", base);
+		fd = guard < 0 ? -errno : error;
+		goto done;
 	}
 	fd = try_connect(path);
 	if (fd == -ENOENT || fd == -ECONNREFUSED) {
-		error = start(home, path, text, text_size);
+		error = start(home, path, full, text, text_size);
 		fd = error ? error : try_connect(path);
 	}
-	close(guard);
+done:
+	if (guard >= 0)
+		close(guard);
+	close(directory);
 	return fd;
 }

@@ -62,11 +62,20 @@ export async function placeCgroup(host: Host, options: PlaceOptions): Promise<Pl
 function planned(host: Host, spec: Spec, path: string, resources: LinuxResources): Placed {
   const { facts, rootless } = host;
   const driver = cgroupDriver(facts.cgroup);
-  const cgroup = driver.locate(facts.cgroup, path);
+  const cgroup = rootless.cgroups
+    ? withoutEmptyUnified(driver.locate(facts.cgroup, path))
+    : driver.locate(facts.cgroup, path);
   const skipDevices = facts.inUserNamespace || rootless.cgroups;
   const plan = driver.create(facts.cgroup, { cgroup, resources, skipDevices }, readText);
   const uid = cgroup.version === 2 ? delegatedTo(spec) : undefined;
   return { cgroup, plan: uid === undefined ? plan : { ...plan, delegate: { uid, files: delegatedFiles() } } };
+}
+
+/** Beside version 1 there is nothing in version 2 to keep limits, and who delegates controllers does not delegate it: clone3(2) would be refused. */
+function withoutEmptyUnified(cgroup: Cgroup): Cgroup {
+  if (cgroup.version === 2) return cgroup;
+  const { '': _, ...directories } = cgroup.directories;
+  return { ...cgroup, directories };
 }
 
 async function placeUnit(host: Host, { id, spec }: PlaceOptions): Promise<Placed> {
