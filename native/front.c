@@ -268,6 +268,8 @@ static int serve(struct front *f)
 		f->answered = true;
 		switch (head.type) {
 		case MESSAGE_ALIVE:
+		case MESSAGE_CHUNK: /* for a plan that had failed by then */
+		case MESSAGE_CLOSE:
 			break;
 		case MESSAGE_RUN:
 			forget_environment();

@@ -330,13 +330,15 @@ static int send_report(struct machine *m, const struct op *op, uint32_t type)
 	return error ? failed(m, op, error) : 0;
 }
 
-/* The chunk's memory stays with the machine: its blobs may be used by what follows. */
+static const uint32_t unasked = 0xffffffff; /* the tag of a sync that says nothing */
+
+/* The chunk may come unasked. Its memory stays with the machine: its blobs may be used by what follows. */
 static int sync_with_planner(struct machine *m, const struct op *op)
 {
 	struct frame head;
 	uint8_t *payload;
 	struct op_list chunk;
-	int error = send_report(m, op, MESSAGE_SYNC);
+	int error = op->number != unasked ? send_report(m, op, MESSAGE_SYNC) : 0;
 	if (error)
 		return error;
 	for (;;) {

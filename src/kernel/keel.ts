@@ -16,6 +16,8 @@ export interface PlanHooks {
   /** Answers a `sync` with the operations that run in its place. Must be there for plans that sync. */
   readonly onSync?: (message: PlanMessage) => Plan | Promise<Plan>;
   readonly onReport?: (message: PlanMessage) => void;
+  /** Makes the chunk for an `unasked` sync, when the plan has been sent. */
+  readonly ahead?: () => Plan;
 }
 
 export interface PlanResult {

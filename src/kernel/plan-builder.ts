@@ -1,6 +1,7 @@
 import { CLONE_PARENT } from './constants.ts';
 import type { PlanMessage } from './plan-answers.ts';
 import type { BlobRef, BlobSpec, ErrnoRule, Keep, Label, Op, Plan, Reg, Value } from './plan.ts';
+import { unasked } from './plan.ts';
 
 /** Strings among arguments become NUL-terminated blobs; equal ones share a blob. */
 export type Arg = Value | string;
@@ -36,14 +37,15 @@ export class PlanBuilder {
   #doing = '';
   #registers: number;
   #labels = 0;
-  readonly #blobBase: number;
-  readonly #blobs: BlobSpec[] = [];
+  #blobBase: number;
+  #blobs: BlobSpec[] = [];
   readonly #strings = new Map<string, BlobRef>();
   readonly #constants = new Map<string, BlobRef>();
   readonly #names: string[];
   /** What was asked, and the last chunk that the process which asks was sent: its registers and blobs go on from there. */
   readonly #questions: Answer[];
   readonly #sent: { last: PlanBuilder };
+  #later: (() => void) | undefined;
 
   /** `after`: the plan of which this one is a chunk, sent in answer to a `sync`. */
   constructor(arch: Plan['arch'], after?: PlanBuilder) {
@@ -244,6 +246,21 @@ export class PlanBuilder {
 
   sync(tag: number, regs: readonly Reg[], blobs: readonly BlobRef[]): void {
     this.#push({ op: 'sync', tag, regs, blobs });
+  }
+
+  /** What `fill` adds is sent after the plan (see `rest`), while what comes before it is carried out already. Once, and not before questions. */
+  later(fill: () => void): void {
+    this.sync(unasked, [], []);
+    this.#later = fill;
+  }
+
+  /** After `build`: the chunk that `later` has promised. This builder goes on with it. */
+  rest(): Plan {
+    this.#blobBase += this.#blobs.length;
+    this.#blobs = [];
+    this.#ops = [];
+    this.#later?.();
+    return this.build();
   }
 
   /** A `sync` that `reply` answers: all questions of a plan have to be asked by one and the same process. */

@@ -45,6 +45,9 @@ export interface Label {
   readonly label: number;
 }
 
+/** The tag of a `sync` that says nothing. */
+export const unasked = 0xffffffff;
+
 interface OpBase {
   /** What `explain` groups by: `namespaces`, `cgroup`, `root file system`, `devices`, `network`, `security`, `exec`. */
   readonly group: string;
@@ -116,7 +119,10 @@ export type Op = OpBase &
      * with the child's failure. Closes `report`.
      */
     | { readonly op: 'await'; readonly report: Reg }
-    /** Sends registers and blobs to the planner as a `sync` message and waits for the next chunk of operations, which runs in its place. */
+    /**
+     * Sends registers and blobs to the planner as a `sync` message and waits for the next chunk of operations, which runs in its place. With
+     * the tag `unasked` nothing is sent: the chunk comes by itself.
+     */
     | { readonly op: 'sync'; readonly regs: readonly Reg[]; readonly blobs: readonly BlobRef[]; readonly tag: number }
     /** The same without waiting. */
     | { readonly op: 'report'; readonly regs: readonly Reg[]; readonly blobs: readonly BlobRef[]; readonly tag: number }

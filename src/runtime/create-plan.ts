@@ -89,7 +89,10 @@ export interface CreatePlanInput {
 }
 
 export interface CreatePlan {
+  /** Up to the process in its namespaces. */
   readonly plan: Plan;
+  /** What it does there, unless `plan` says so; made when that has been sent, as it takes longer. */
+  readonly rest?: () => Plan;
   /** The process, its pidfd and, if nobody else has it, its terminal, among the registers of the result. */
   readonly pid: Reg;
   readonly pidfd: Reg;
@@ -151,7 +154,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     },
     mapIds: (pid) => mapIds(b, pid, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? [], input.idMapper),
   };
-  const child = cloneFirst(b, birth, () => {
+  const inside = () => {
     if (has('mount')) isolateMounts(b, spec.linux?.rootfsPropagation, { pivot: input.pivot });
     if (has('mount') && input.privateParent !== undefined) b.sys('mount', [0, input.privateParent, 0, MS_PRIVATE, 0]);
     const nul = openHost(b, '/dev/null', O_PATH, { doing: "opening the host's /dev/null" });
@@ -244,7 +247,10 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     };
     if (containerHooks) b.ask([], [], (chunk) => rest(chunk, stateFor));
     else rest(b);
-  });
+  };
+  // The executor's questions must not be answered by what the process inside is sent.
+  const asks = unit !== undefined || netDevices !== false;
+  const child = cloneFirst(b, birth, () => (asks ? inside() : b.later(inside)));
   const { pid, pidfd, report } = child;
   b.report(createTags.started, [pid, pidfd], []);
   if (netDevices) {
@@ -264,10 +270,12 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
   const listener = notifying && takeListener(b, link, { pid, pidfd, report }, notifying);
   if (gate) awaitMessage(b, link.parent, report, 'waiting for the process to be ready');
   else b.await(report);
+  const plan = b.build();
   // What the executor was sent last; the first process has a line of its own, see PlanBuilder.ask.
-  let executor = b;
+  let executor = new PlanBuilder(input.arch, b);
   return {
-    plan: b.build(),
+    plan,
+    ...(!asks && { rest: () => b.rest() }),
     pid,
     pidfd,
     ...(master && !console && { terminal: master }),

@@ -68,6 +68,8 @@ export class Call {
   #hooks: PlanHooks = {};
   #waiting: Waiting | undefined;
   #gone: Error | undefined;
+  /** The front ends by itself. */
+  #left = false;
   /** What is to be said while a plan runs: its process reads nothing but answers to its syncs. */
   #unsaid: (() => void)[] | undefined;
   readonly #onGone = new AbortController();
@@ -108,7 +110,9 @@ export class Call {
     this.#send(messageNumbers.run, encoded.bytes);
     this.#unsaid = [];
     try {
-      const { type, payload } = await this.#next(messageNumbers.done, messageNumbers.failed);
+      const ended = this.#next(messageNumbers.done, messageNumbers.failed);
+      if (hooks.ahead) void this.#answer(hooks.ahead);
+      const { type, payload } = await ended;
       if (type === messageNumbers.failed) throw planFailure(payload, this.#ops);
       return { registers: int64s(payload) };
     } finally {
@@ -134,7 +138,9 @@ export class Call {
     const bytes = options.farewell ? encodePlan(options.farewell).bytes : new Uint8Array(0);
     this.#send(messageNumbers.supervise, Buffer.concat([head, bytes]));
     const { payload } = await this.#next(messageNumbers.exited);
-    return { status: payload.readInt32LE(0), failed: payload.readInt32LE(4) !== 0 };
+    const failed = payload.readInt32LE(4) !== 0;
+    this.#left = options.leave === true && !failed;
+    return { status: payload.readInt32LE(0), failed };
   }
 
   stdout(text: string): void {
@@ -150,6 +156,7 @@ export class Call {
   }
 
   end(code: number): void {
+    if (this.#left) return void this.#socket.destroy();
     this.#send(messageNumbers.end, Uint8Array.of(code & 0xff));
     this.#socket.end();
   }
@@ -184,7 +191,7 @@ export class Call {
     if (type === messageNumbers.report) {
       this.#hooks.onReport?.(planMessage(payload));
     } else if (type === messageNumbers.sync) {
-      void this.#answer(payload);
+      void this.#answer(() => this.#hooks.onSync?.(planMessage(payload)));
     } else if (this.#waiting?.types.includes(type)) {
       const { resolve } = this.#waiting;
       this.#waiting = undefined;
@@ -193,9 +200,9 @@ export class Call {
   }
 
   /** An error here ends the plan with it: the front, told of none, fails its `sync`. */
-  async #answer(payload: Buffer): Promise<void> {
+  async #answer(make: () => Plan | Promise<Plan> | undefined): Promise<void> {
     try {
-      const plan = await this.#hooks.onSync?.(planMessage(payload));
+      const plan = await make();
       if (!plan) throw new KeelsonError('internal', 'a plan syncs, and nobody answers');
       const encoded = encodePlan(plan, this.#ops.length);
       this.#ops.push(...encoded.ops);

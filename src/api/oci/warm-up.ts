@@ -39,6 +39,7 @@ export async function warmUp(idle: () => boolean): Promise<void> {
       runner: {
         async run(plan, hooks) {
           encodePlan(plan);
+          if (hooks?.ahead) encodePlan(hooks.ahead());
           hooks?.onReport?.({ tag: createTags.started, registers: [BigInt(process.pid), 0n], blobs: [] });
           return { registers: new BigInt64Array(plan.registers) };
         },

@@ -77,6 +77,7 @@ export async function createContainer(host: Host, given: CreateOptions): Promise
     writeFileSync(files.config, options.bundle.text, { mode: 0o600 });
     const notified = options.notify && options.go ? await listenForNotify(host, files) : undefined;
     const result = await host.runner.run(planned.plan, {
+      ...(planned.rest && { ahead: planned.rest }),
       onReport(message) {
         const { tag, registers } = message;
         if (tag === hookFailureTag) hookFailed = hookFailure(message);
