@@ -71,6 +71,12 @@ test('version 1: each limit goes to its hierarchy, in an order the kernel takes'
   assert.equal('cloneInto' in plan, false);
 });
 
+test('version 1: a cpuset right below the top gets what that has', () => {
+  const cgroup = cgroupV1.locate(v1, '/a');
+  const plan = cgroupV1.create(v1, { cgroup, resources: {}, skipDevices: true }, root1);
+  assert.deepEqual(writes(plan, '/cg/cpuset/a'), ['cpuset.cpus=0-3', 'cpuset.mems=0']);
+});
+
 test('version 1: a new cpuset gets what the one above has, before what was asked for', () => {
   const plan = create(v1, full);
   assert.deepEqual(writes(plan, '/cg/cpuset/keelson'), ['cpuset.cpus=0-3', 'cpuset.mems=0']);

@@ -16,6 +16,8 @@ export interface Entry {
   readonly namespaces: bigint;
   readonly userNamespace: boolean;
   readonly cgroup: CgroupHandle | undefined;
+  /** Someone else moves the stage into its group: what the stage does to wait for that, and the executor, given its number, to have it done. */
+  readonly attach?: { readonly wait: () => void; readonly move: (pid: Reg) => void };
   /** First thing in the stage: closes the executor's side of what both have. */
   readonly begin: () => void;
   /** In the stage, while it still has the host's /proc. */
@@ -34,6 +36,7 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
   const stage = b.clone({ flags: 0n, name: 'stage', pidfd: false, ...(into && { cgroup: into }) }, () => {
     entry.begin();
     b.sys('close', [told.read]);
+    entry.attach?.wait();
     if (cgroup) enterCgroup(b, cgroup);
     entry.prepare();
     b.group('namespaces').doing('joining the namespaces of the container');
@@ -53,6 +56,7 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
   });
   entry.leave();
   b.sys('close', [told.write]);
+  entry.attach?.move(stage.pid);
   awaitMessage(b, told.read, stage.report, 'waiting for the new process', { at: number, size: 4 });
   b.sys('close', [told.read]);
   b.sys('wait4', [stage.pid, 0, 0, 0]);

@@ -10,7 +10,7 @@ import { borrowAffinity, resetAffinity, setAffinity } from './affinity-steps.ts'
 import { checkPreserved, type SeccompInput, takeTerminal } from './create-plan.ts';
 import { enterContainer, type Entry } from './enter.ts';
 import { raiseLimits, runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
-import { prepareLink } from './handshake.ts';
+import { awaitParent, letChildGo, prepareLink } from './handshake.ts';
 import { noLinks, openIn } from './in-root.ts';
 import { cloneFlags } from './namespaces.ts';
 import type { Scheduling } from './scheduling-steps.ts';
@@ -28,6 +28,8 @@ import { connectUnix } from './unix-socket.ts';
 import { environmentOf } from './user-steps.ts';
 
 export const confirmTag = 10;
+/** The process of this number is to be moved into the container's group. */
+export const attachTag = 11;
 
 export interface JoinPlanInput {
   readonly arch: Plan['arch'];
@@ -38,6 +40,8 @@ export interface JoinPlanInput {
   readonly cgroup?: Pick<CgroupPlan, 'directories' | 'cloneInto'>;
   /** Instead: the group of the container, or that of its first process. */
   readonly moved?: { readonly own: string; readonly ofInit: string };
+  /** Only systemd may move the process into the group. */
+  readonly attach?: boolean;
   readonly seccomp?: SeccompInput;
   readonly process: ProcessInput;
   readonly terminal: boolean;
@@ -89,6 +93,15 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
     namespaces: input.namespaces.reduce((bits, type) => bits | cloneFlags[type], 0n),
     userNamespace: has('user'),
     cgroup,
+    ...(input.attach && {
+      attach: {
+        wait: () => awaitParent(b, { link }),
+        move(pid: Reg) {
+          b.sync(attachTag, [pid], []);
+          letChildGo(b, { link });
+        },
+      },
+    }),
     begin() {
       resetSignals(b);
       if (input.moved) enterEither(b, input.moved.own, input.moved.ofInit);

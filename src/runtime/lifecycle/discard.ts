@@ -47,6 +47,7 @@ function killByNumber(state: ContainerState): void {
 export async function killAll(host: Host, { state }: Found): Promise<void> {
   const deadline = Date.now() + 10_000;
   thaw(state);
+  killGroup(state);
   if (isAlive(state)) await signalProcess(host, state, SIGKILL).catch(() => {});
   for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
     const pids = groupPids(state);
@@ -62,6 +63,16 @@ export async function killAll(host: Host, { state }: Found): Promise<void> {
       }
     }
     await sleep(wait);
+  }
+}
+
+/** Version 2 ends all that is in a group and below it, whatever is being forked meanwhile (Linux 5.14). */
+function killGroup(state: ContainerState): void {
+  const directory = state.keelson.cgroup?.directories[''];
+  try {
+    if (directory !== undefined) writeFileSync(join(directory, 'cgroup.kill'), '1');
+  } catch {
+    // the group is gone, or the kernel is older
   }
 }
 

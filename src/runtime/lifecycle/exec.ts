@@ -1,12 +1,13 @@
 /** `exec`: one more process in a running container. */
 import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import { readText } from '../../kernel/cgroup.ts';
 import { type LinuxNamespaceType, namespaceTypes, type Process, type Spec } from '../../spec/runtime.ts';
 import { cpuBits } from '../affinity-steps.ts';
 import { schedulingOf } from '../create-plan.ts';
 import { hostInput, processInput } from '../host-input.ts';
-import { confirmTag, joinPlan, type JoinPlanInput } from '../join-plan.ts';
+import { attachTag, confirmTag, joinPlan, type JoinPlanInput } from '../join-plan.ts';
 import { namespaceFile } from '../namespaces.ts';
 import { extensionsOf } from './annotations.ts';
 import { hookState, isAlive, statusOf } from './container-state.ts';
@@ -16,6 +17,7 @@ import type { Host } from './host.ts';
 import { checkUser, hasNoGroups, mapOf, refuseGroups } from './rootless.ts';
 import { seccompInput } from './seccomp-input.ts';
 import type { Found } from './state-store.ts';
+import { Systemd } from './systemd.ts';
 
 export interface ExecOptions {
   readonly found: Found;
@@ -78,7 +80,8 @@ export async function execProcess(
   const initial = process.execCPUAffinity?.initial;
   if (initial !== undefined) host.debug(`nsexec: affinity: 0x${cpuBits(initial).toString(16)}`);
   const result = await host.runner.run(planned.plan, {
-    onSync(message) {
+    async onSync(message) {
+      if (message.tag === attachTag) await attach(host, options, Number(message.registers[0]));
       if (message.tag === confirmTag && !isAlive(state))
         throw new KeelsonError('conflict', 'cannot exec in a stopped container');
       return planned.resume(message, () => hookState(state, 'running'));
@@ -110,10 +113,32 @@ function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boole
   return theirs !== undefined && theirs !== (inode(caller) ?? inode('self'));
 }
 
-function groups(host: Host, { found: { state }, cgroup: below }: ExecOptions): Pick<JoinPlanInput, 'cgroup' | 'moved'> {
-  const { cgroup } = state.keelson;
+function groups(
+  host: Host,
+  { found: { state }, cgroup: below }: ExecOptions,
+): Pick<JoinPlanInput, 'cgroup' | 'moved' | 'attach'> {
+  const { cgroup, unit } = state.keelson;
   if (!cgroup) return {};
+  if (unit?.manager === 'user') return { attach: true };
   const asked = Object.keys(below).length > 0;
   const moved = asked ? undefined : movedGroup(cgroup, state.init_process_pid, host.facts.cgroup, readText);
   return moved ? { moved } : { cgroup: groupsToJoin(cgroup, below) };
+}
+
+/** A user may not move processes from a session's group to one of its manager's, but systemd does it for the user. */
+async function attach(
+  { environment, facts }: Host,
+  { found: { state }, cgroup: below }: ExecOptions,
+  pid: number,
+): Promise<void> {
+  const { cgroup, unit } = state.keelson;
+  if (!cgroup || !unit) return;
+  const asked = below['']?.replace(/^\/+/, '');
+  const moved =
+    asked === undefined ? movedGroup(cgroup, state.init_process_pid, facts.cgroup, readText)?.ofInit : undefined;
+  const own = cgroup.directories[''] ?? '';
+  const group = moved?.startsWith(`${own}/`) ? moved : join(own, asked ?? '');
+  const top = unit.subgroup === undefined ? own : own.slice(0, -unit.subgroup.length - 1);
+  using systemd = await Systemd.connect(unit.manager, environment);
+  await systemd.attach(unit.name, group.slice(top.length) || '/', pid);
 }

@@ -19,7 +19,7 @@ export const features: Command = {
       linux: {
         namespaces: [...namespaceTypes].sort(),
         capabilities: capabilityNames.slice(0, facts.lastCapability + 1),
-        cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
+        cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
         seccomp: {
           enabled: facts.seccompActions.length > 0,
           actions: seccompActions,

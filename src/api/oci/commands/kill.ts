@@ -1,4 +1,4 @@
-import { KeelsonError } from '../../../ground/errors.ts';
+import { fromSystemError, KeelsonError } from '../../../ground/errors.ts';
 import { SIGKILL } from '../../../kernel/constants.ts';
 import { signalNumber } from '../../../kernel/signals.ts';
 import { isAlive, statusOf } from '../../../runtime/lifecycle/container-state.ts';
@@ -17,13 +17,15 @@ export const kill: Command = {
     // 0 asks whether the process is there (kill(2)).
     const signal = name === '0' ? 0 : signalNumber(name.replace(/^-/, ''));
     const status = statusOf(found.state, found.files);
-    const orphans = status === 'stopped' ? groupPids(found.state) : [];
-    if (!isAlive(found.state) && orphans.length === 0) {
+    // With --all everyone is told, as crun has it; otherwise those who are left.
+    const everyone = status === 'stopped' || args.bool('all') ? groupPids(found.state) : [];
+    if (!isAlive(found.state) && everyone.length === 0) {
       if (args.bool('all')) return 0;
       throw new KeelsonError('conflict', 'container not running');
     }
-    if (orphans.length > 0) {
-      for (const pid of orphans) process.kill(pid, signal);
+    if (everyone.length > 0) {
+      if (signal === SIGKILL) await killAll(host, found);
+      else for (const pid of everyone) sendTo(pid, signal);
       return 0;
     }
     // Without a pid namespace of its own, nobody else ends what the first process leaves behind.
@@ -33,3 +35,12 @@ export const kill: Command = {
     return 0;
   },
 };
+
+/** One that has ended meanwhile needs no signal. */
+function sendTo(pid: number, signal: number): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw fromSystemError(error, `signalling process ${pid}`);
+  }
+}

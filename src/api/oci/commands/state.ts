@@ -24,6 +24,7 @@ export function stateDocument(found: Found): Record<string, unknown> {
     rootfs: known.config.rootfs,
     created: known.created,
     ...annotations(known),
+    ...(known.keelson.unit && { 'systemd-scope': known.keelson.unit.name }),
     owner: '',
   };
 }
