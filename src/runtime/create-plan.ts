@@ -17,6 +17,7 @@ import { type Birth, cloneFirst } from './first-process.ts';
 import { awaitMessage, awaitParent, letChildGo, prepareLink } from './handshake.ts';
 import { type HookOptions, runHooks } from './hook-steps.ts';
 import { openHost } from './in-root.ts';
+import { joinRdtGroup, type RdtGroup } from './intel-rdt.ts';
 import { mountAll, type MountFacts } from './mounts.ts';
 import { placeOf } from './mount-places.ts';
 import { isBind, receiveSource, sendSources, sourcesOfExecutor } from './mount-sources.ts';
@@ -73,6 +74,9 @@ export interface CreatePlanInput {
   readonly inUserNamespace: boolean;
   /** The runtime has every right over the namespaces it makes and those it is in. */
   readonly privileged: boolean;
+  readonly rdt?: RdtGroup;
+  /** For SELinux: what new file systems are labelled with. */
+  readonly mountLabel?: string;
   /** The FIFO at which the process waits to be started; absent: it goes on at once. */
   readonly fifo?: string;
   readonly consoleSocket?: string;
@@ -176,6 +180,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       ownNetwork: fresh('network') || (has('network') && 'joined'),
       ownPids: has('pid'),
       followDangling: true,
+      ...(input.mountLabel !== undefined && { context: input.mountLabel }),
       fromExecutor: (mount) => (sources.includes(mount) ? receiveSource(b, link) : undefined),
     };
     const mounted = mountAll(b, root, spec.mounts ?? [], facts);
@@ -257,6 +262,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
     findLinks(b, netDevices, createTags.netDevices);
     letChildGo(b, { link });
   }
+  if (input.rdt) joinRdtGroup(b, input.rdt, pid);
   sendSources(b, sources, child, link);
   if (nodes) sendNodes(b, nodes, spec.linux ?? {}, child, link);
   if (runtimeHooks) {
@@ -307,6 +313,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
 export function schedulingOf(spec: Spec, process: Process | undefined = spec.process): Scheduling {
   return {
     ...(spec.linux?.personality && { personality: spec.linux.personality.domain }),
+    ...(spec.linux?.memoryPolicy && { memoryPolicy: spec.linux.memoryPolicy }),
     ...(process?.scheduler && { scheduler: process.scheduler }),
     ...(process?.ioPriority && { ioPriority: process.ioPriority }),
     ...(spec.linux?.resources?.cpu?.cpus && { ownCpus: true }),

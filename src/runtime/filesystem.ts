@@ -19,7 +19,7 @@ import type { PlanBuilder, Rules, SysOptions } from '../kernel/plan-builder.ts';
 /** `key`, `key=value`, or a key with a value that the plan finds out. */
 export type FilesystemOption = string | readonly [key: string, value: BlobRef];
 
-/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. `on` is for its creation. */
+/** fsopen, fsconfig…, fsmount: a new file system, not attached anywhere yet. `on` is for its creation, which either call may refuse. */
 export function makeFilesystem(
   b: PlanBuilder,
   type: string,
@@ -27,7 +27,7 @@ export function makeFilesystem(
   attributes: number,
   on: Rules = {},
 ): Reg {
-  const context = b.sys('fsopen', [type, FSOPEN_CLOEXEC]);
+  const context = b.sys('fsopen', [type, FSOPEN_CLOEXEC], { on });
   for (const option of options) {
     if (typeof option !== 'string') {
       b.sys('fsconfig', [context, FSCONFIG_SET_STRING, ...option, 0]);

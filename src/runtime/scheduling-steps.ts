@@ -1,11 +1,13 @@
 /** How a process is run: personality, scheduling policy, I/O priority, CPUs. All of it is inherited by the program. */
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
-import { ioPriorityClasses, type LinuxIoPriority, type Scheduler } from '../spec/runtime.ts';
+import { ioPriorityClasses, type LinuxIoPriority, type LinuxMemoryPolicy, type Scheduler } from '../spec/runtime.ts';
+import { setMemoryPolicy } from './memory-policy.ts';
 
 export interface Scheduling {
   readonly personality?: 'LINUX' | 'LINUX32';
   readonly scheduler?: Scheduler;
   readonly ioPriority?: LinuxIoPriority;
+  readonly memoryPolicy?: LinuxMemoryPolicy;
   /** Its control group has processors of its own. */
   readonly ownCpus?: boolean;
 }
@@ -30,8 +32,12 @@ const flagBits = {
 };
 
 /** Before privileges are dropped. */
-export function setScheduling(b: PlanBuilder, { personality, scheduler, ioPriority, ownCpus }: Scheduling): void {
+export function setScheduling(
+  b: PlanBuilder,
+  { personality, scheduler, ioPriority, memoryPolicy, ownCpus }: Scheduling,
+): void {
   b.group('exec');
+  if (memoryPolicy) setMemoryPolicy(b, memoryPolicy);
   if (personality !== undefined) {
     const PER_LINUX32 = 8;
     b.sys('personality', [personality === 'LINUX32' ? PER_LINUX32 : 0], {

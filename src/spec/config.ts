@@ -416,9 +416,10 @@ const linux = object<oci.Linux>(
     ),
     memoryPolicy: optional(
       object<oci.LinuxMemoryPolicy>('config-linux.md#memory-policy', {
-        mode: required(oneOf(oci.memoryPolicyModes)),
-        nodes: optionalText(cpuList),
-        flags: optional(list(oneOf(oci.memoryPolicyFlags))),
+        // Its values are checked with what goes together; see memory-policy.ts.
+        mode: withDefault(text, ''),
+        nodes: optionalText(text),
+        flags: optional(list(text)),
       }),
     ),
     personality: optional(

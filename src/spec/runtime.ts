@@ -290,9 +290,12 @@ export const memoryPolicyModes = [
 export const memoryPolicyFlags = ['MPOL_F_NUMA_BALANCING', 'MPOL_F_RELATIVE_NODES', 'MPOL_F_STATIC_NODES'] as const;
 
 export interface LinuxMemoryPolicy {
-  readonly mode: (typeof memoryPolicyModes)[number];
+  /** One of memoryPolicyModes. */
+  readonly mode: string;
+  /** `0-3,7`. */
   readonly nodes?: string;
-  readonly flags?: readonly (typeof memoryPolicyFlags)[number][];
+  /** Of memoryPolicyFlags. */
+  readonly flags?: readonly string[];
 }
 
 export const seccompActions = [

@@ -33,6 +33,8 @@ export interface ContainerState {
     readonly annotations: Readonly<Record<string, string>>;
     readonly cgroup?: Cgroup;
     readonly unit?: UnitRecord;
+    /** Of resctrl, to be removed with the container. */
+    readonly rdtGroups?: readonly string[];
     readonly freezer?: { readonly path: string; readonly frozen: string };
     readonly owner: string;
   };

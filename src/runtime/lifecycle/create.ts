@@ -11,9 +11,11 @@ import { startTimeOf } from '../../store/process-identity.ts';
 import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
 import { hookFailure, hookFailureTag } from '../hook-steps.ts';
 import { hostInput, processInput } from '../host-input.ts';
+import { rdtGroup, type RdtGroup, resctrlMount } from '../intel-rdt.ts';
 import { namespaceFile } from '../namespaces.ts';
 import { deniesSetgroups } from '../userns-steps.ts';
 import { extensionsOf } from './annotations.ts';
+import { checkUnprivileged } from './check-spec.ts';
 import type { Bundle } from './load-bundle.ts';
 import { type ContainerState, freezerRecord, hookState } from './container-state.ts';
 import { hookOptions, withHookFailure } from './hooks.ts';
@@ -59,16 +61,17 @@ export async function createContainer(host: Host, given: CreateOptions): Promise
   const options = given.notify ? withNotify(given, files) : given;
   let placed: Placed | undefined;
   let planned: CreatePlan;
+  const rdt = rdtOf(options);
   try {
     if (options.notify) makeNotifyDirectory(files);
     placed = await placeCgroup(host, { id: options.id, spec: options.bundle.spec });
     for (const warning of placed?.plan.warnings ?? []) host.warn(warning);
-    planned = planOf(host, options, placed);
+    planned = planOf(host, options, placed, rdt);
   } catch (error) {
     host.store.remove(files);
     throw error;
   }
-  let state = stateOf(options, placed, host);
+  let state = stateOf(options, placed, host, rdt);
   let child: { pid: number; pidfd: number } | undefined;
   let hookFailed: string | undefined;
   const ownPids = options.bundle.spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined);
@@ -110,7 +113,7 @@ export async function createContainer(host: Host, given: CreateOptions): Promise
   }
 }
 
-function planOf(host: Host, options: CreateOptions, placed: Placed | undefined): CreatePlan {
+function planOf(host: Host, options: CreateOptions, placed: Placed | undefined, rdt: RdtGroup | undefined): CreatePlan {
   const { facts, store } = host;
   const { bundle } = options;
   const { spec } = bundle;
@@ -118,6 +121,8 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
   const extensions = extensionsOf(spec);
   const pidfdSocket = options.pidfdSocket ?? extensions.pidfdReceiver;
   if (host.rootless.user) checkRootless(spec);
+  const privileged = facts.capabilities.effective.includes(CAP_SYS_ADMIN);
+  if (!privileged) checkUnprivileged(spec);
   if (hasOwn(spec, 'user')) checkUser(bundle.process, spec.linux?.uidMappings ?? [], spec.linux?.gidMappings ?? []);
   const idMapper = idMapperOf(facts);
   const noGroups = hasOwn(spec, 'user')
@@ -139,7 +144,9 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined):
     }),
     idMapper,
     inUserNamespace: facts.inUserNamespace,
-    privileged: facts.capabilities.effective.includes(CAP_SYS_ADMIN),
+    privileged,
+    ...(rdt && { rdt }),
+    ...(facts.selinux && spec.linux?.mountLabel && { mountLabel: spec.linux.mountLabel }),
     ...(!options.go && { fifo: join(store.root, options.id, 'exec.fifo') }),
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     ...(pidfdSocket !== undefined && { pidfdSocket }),
@@ -230,7 +237,18 @@ function sharedParent({ spec, rootfs }: Bundle): { privateParent?: string } {
   return { privateParent: parents.sort((a, b) => b.length - a.length)[0] ?? '/' };
 }
 
-function stateOf({ id, bundle }: CreateOptions, placed: Placed | undefined, { facts, rootless }: Host): ContainerState {
+function rdtOf({ id, bundle }: CreateOptions): RdtGroup | undefined {
+  const { intelRdt } = bundle.spec.linux ?? {};
+  const mount = intelRdt && resctrlMount();
+  return mount === undefined ? undefined : rdtGroup(mount, id, intelRdt ?? {});
+}
+
+function stateOf(
+  { id, bundle }: CreateOptions,
+  placed: Placed | undefined,
+  { facts, rootless }: Host,
+  rdt: RdtGroup | undefined,
+): ContainerState {
   const { cgroup, unit } = placed ?? {};
   const freezer = cgroup && freezerRecord(cgroupDriver(facts.cgroup).freezer(cgroup));
   return {
@@ -242,7 +260,7 @@ function stateOf({ id, bundle }: CreateOptions, placed: Placed | undefined, { fa
     cgroup_paths: cgroup?.directories ?? {},
     namespace_paths: {},
     external_descriptors: [],
-    intel_rdt_path: '',
+    intel_rdt_path: rdt?.directory ?? '',
     config: { rootfs: bundle.rootfs, labels: [`bundle=${bundle.path}`], version: '1.0.0' },
     keelson: {
       ociVersion: bundle.spec.ociVersion,
@@ -250,6 +268,7 @@ function stateOf({ id, bundle }: CreateOptions, placed: Placed | undefined, { fa
       annotations: bundle.spec.annotations ?? {},
       ...(cgroup && { cgroup }),
       ...(unit && { unit: unitRecord(unit) }),
+      ...(rdt?.own.length && { rdtGroups: rdt.own }),
       ...(freezer && { freezer }),
       owner: facts.euid === 0 ? 'root' : String(facts.euid),
     },

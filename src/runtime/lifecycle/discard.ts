@@ -114,10 +114,14 @@ function writeThawed(path: string): void {
   else writeFileSync(join(path, '..', 'cgroup.freeze'), '0');
 }
 
+function groupsOf({ keelson: { cgroup, rdtGroups = [] } }: ContainerState): readonly string[] {
+  return [...new Set([...Object.values(cgroup?.directories ?? {}), ...rdtGroups])];
+}
+
 /** Groups that the container made beneath its own go with them. EBUSY lasts until the kernel is done with the last process. */
 export async function removeGroups(host: Host, state: ContainerState): Promise<void> {
   if (state.keelson.unit) await stopUnit(host, state.keelson.unit);
-  const directories = [...new Set(Object.values(state.keelson.cgroup?.directories ?? {}))];
+  const directories = groupsOf(state);
   for (const directory of directories) {
     for (let tries = 0; ; tries++) {
       try {
@@ -164,7 +168,7 @@ export function farewellPlan(found: Found, facts: HostFacts): ReturnType<PlanBui
   const AT_REMOVEDIR = 0x200;
   const b = new PlanBuilder(facts.arch);
   b.group('cgroup').doing(`removing container ${found.state.id}`);
-  for (const directory of new Set(Object.values(found.state.keelson.cgroup?.directories ?? {}))) {
+  for (const directory of groupsOf(found.state)) {
     b.sys('unlinkat', [AT_FDCWD, directory, AT_REMOVEDIR], { on: { ENOENT: 'continue', EBUSY: { retryMs: 50 } } });
   }
   for (const file of [found.files.state, found.files.config]) b.sys('unlinkat', [AT_FDCWD, file, 0]);

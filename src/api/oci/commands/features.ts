@@ -1,6 +1,13 @@
 import { capabilityNames } from '../../../kernel/capabilities.ts';
 import { mountOptionWords } from '../../../kernel/mount-flags.ts';
-import { namespaceTypes, seccompActions, seccompFlags, seccompOperators } from '../../../spec/runtime.ts';
+import {
+  memoryPolicyFlags,
+  memoryPolicyModes,
+  namespaceTypes,
+  seccompActions,
+  seccompFlags,
+  seccompOperators,
+} from '../../../spec/runtime.ts';
 import type { Command } from '../session.ts';
 import { specVersion } from '../texts.ts';
 import { release } from '../version.ts';
@@ -31,10 +38,10 @@ export const features: Command = {
         },
         apparmor: { enabled: true },
         selinux: { enabled: true },
-        intelRdt: { enabled: false },
-        memoryPolicy: {},
-        mountExtensions: { idmap: { enabled: false } },
-        netDevices: { enabled: false },
+        intelRdt: { enabled: true, schemata: true, monitoring: true },
+        memoryPolicy: { modes: memoryPolicyModes, flags: memoryPolicyFlags },
+        mountExtensions: { idmap: { enabled: true } },
+        netDevices: { enabled: true },
       },
       annotations: { 'io.github.keelson.version': release },
       potentiallyUnsafeConfigAnnotations: [],
