@@ -4,16 +4,18 @@ import { createServer, type Socket } from 'node:net';
 import { Call } from './call.ts';
 import { dispatch } from './dispatch.ts';
 import { leaveCgroups } from './own-cgroup.ts';
-import { isStray } from './stray.ts';
+import { isAwaited, isStray } from './adopted.ts';
 import { warmUp } from './warm-up.ts';
 
 const idleMs = 60_000;
 const strayIdleMs = 1000;
+const lookMs = 100;
 const aliveMs = 3000;
 const socketPath = process.argv[2];
 
 let calls = 0;
 let warm = false;
+let nameless = false;
 let idle = setTimeout(leave, idleMs);
 
 const server = createServer({ allowHalfOpen: false }, (socket: Socket) => {
@@ -36,19 +38,27 @@ server.on('error', () => process.exit(1));
 server.listen({ fd: 3 });
 leaveCgroups();
 
+const look = setInterval(() => {
+  if (process.ppid === 1) clearInterval(look);
+  else if (calls === 0 && isAwaited()) leave();
+}, lookMs);
+
 function warmWhileIdle(): void {
   if (warm || calls > 0) return;
   warm = true;
   warmUp(() => calls === 0).catch(() => {}); // what can't be planned here fails when it is asked for
 }
 
-/** The name goes first; who is in the queue by then is still served. */
+/** The name goes first, once: the next planner takes the same. Who is in the queue by then is still served. */
 function leave(): void {
+  clearTimeout(idle);
+  clearInterval(look);
   try {
-    if (socketPath !== undefined) unlinkSync(socketPath);
+    if (socketPath !== undefined && !nameless) unlinkSync(socketPath);
   } catch {
     // removed by someone else
   }
+  nameless = true;
   setTimeout(() => {
     if (calls === 0) process.exit(0);
     idle = setTimeout(leave, 1000);
