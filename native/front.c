@@ -14,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -253,6 +255,25 @@ static void forget_environment(void)
 		memset(*entry, 0, strlen(*entry));
 }
 
+/* Nobody is left who knows what a plan has started, so it ends with this process. */
+static void end_children(void)
+{
+	char path[64], text[4096];
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	text[size > 0 ? size : 0] = 0;
+	for (char *at = text, *end; *at; at = end) {
+		long pid = strtol(at, &end, 10);
+		if (pid <= 0 || end == at)
+			break;
+		kill((pid_t)pid, SIGKILL);
+		end += *end == ' ';
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 /* The exit code, or -1 to call again: the planner left before it took the call. */
 static int serve(struct front *f)
 {
@@ -263,6 +284,7 @@ static int serve(struct front *f)
 		if (error) {
 			if (error == -ECONNRESET && !f->answered)
 				return -1;
+			end_children();
 			return complain(f, error == -ETIMEDOUT ? "keelson-oci: the planner does not answer" : "keelson-oci: the planner has died");
 		}
 		f->answered = true;
@@ -312,6 +334,9 @@ static int call(struct front *f)
 {
 	char text[512] = "";
 	f->fd = planner_connect(f->home, text, sizeof text);
+	struct timeval deadline = {.tv_sec = PLANNER_DEADLINE_MS / 1000}; /* for the answers that a plan waits for */
+	if (f->fd >= 0)
+		setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
 	int error = f->fd < 0 ? f->fd : send_call(f);
 	if (error) {
 		char line[700];

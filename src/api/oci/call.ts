@@ -1,6 +1,6 @@
 /** One invocation of the command line: what its front (native/front.c) said of itself, and what it can be asked to do. */
 import type { Socket } from 'node:net';
-import { KeelsonError } from '../../ground/errors.ts';
+import { isKeelsonError, KeelsonError, messageOf } from '../../ground/errors.ts';
 import { encodePlan } from '../../kernel/encode-plan.ts';
 import { encodeFrame, FrameReader } from '../../kernel/frames.ts';
 import type { PlanHooks, PlanResult } from '../../kernel/keel.ts';
@@ -23,7 +23,7 @@ export interface Caller {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What a front's `call` message says. Throws `corrupt` when it ends early or is of another version. */
+/** What a front's `call` message says. Throws `corrupt` when it ends early, `unsupported` when it is of another version. */
 export function readCall(payload: Buffer): Caller {
   let at = 0;
   const u32 = (): number => {
@@ -38,7 +38,11 @@ export function readCall(payload: Buffer): Caller {
   };
   const strings = (): string[] => Array.from({ length: u32() }, string);
   try {
-    if (u32() !== wireVersion) throw new RangeError('another version');
+    const version = u32();
+    if (version !== wireVersion) {
+      const which = `this planner understands version ${wireVersion}, the call is of version ${version}`;
+      throw new KeelsonError('unsupported', `keelson-oci: ${which}: both are to be built anew (npm run build)`);
+    }
     const [terminals, pid, uid, gid, umask, channel] = [u32(), u32(), u32(), u32(), u32(), u32()] as const;
     at += 8;
     const capabilities = payload.readBigUInt64LE(at - 8);
@@ -51,7 +55,8 @@ export function readCall(payload: Buffer): Caller {
     }
     return { terminals, pid, uid, gid, umask, channel, capabilities, cwd, argv, env };
   } catch (cause) {
-    throw new KeelsonError('corrupt', 'the call could not be read', { cause });
+    if (isKeelsonError(cause)) throw cause;
+    throw new KeelsonError('corrupt', 'keelson-oci: the call could not be read', { cause });
   }
 }
 
@@ -84,6 +89,8 @@ export class Call {
         if (type === messageNumbers.call) resolve(readCall(payload));
         else this.#receive(type, payload);
       } catch (error) {
+        this.stderr(`${messageOf(error)}\n`);
+        this.end(1);
         reject(error);
         this.#lose(error as Error);
       }
@@ -189,7 +196,11 @@ export class Call {
 
   #receive(type: number, payload: Buffer): void {
     if (type === messageNumbers.report) {
-      this.#hooks.onReport?.(planMessage(payload));
+      try {
+        this.#hooks.onReport?.(planMessage(payload));
+      } catch (error) {
+        this.#failWith(error);
+      }
     } else if (type === messageNumbers.sync) {
       void this.#answer(() => this.#hooks.onSync?.(planMessage(payload)));
     } else if (this.#waiting?.types.includes(type)) {
@@ -208,14 +219,19 @@ export class Call {
       this.#ops.push(...encoded.ops);
       this.#send(messageNumbers.chunk, encoded.bytes);
     } catch (error) {
-      const waiting = this.#waiting;
-      this.#waiting = {
-        types: [messageNumbers.failed, messageNumbers.done],
-        resolve: () => waiting?.reject(error),
-        reject: () => waiting?.reject(error),
-      };
+      this.#failWith(error);
       this.#send(messageNumbers.close); // no chunk: the plan fails at its sync
     }
+  }
+
+  /** However the plan ends, it has failed. */
+  #failWith(error: unknown): void {
+    const waiting = this.#waiting;
+    this.#waiting = {
+      types: [messageNumbers.failed, messageNumbers.done],
+      resolve: () => waiting?.reject(error),
+      reject: () => waiting?.reject(error),
+    };
   }
 
   #lose(error: Error): void {
@@ -225,6 +241,6 @@ export class Call {
     this.#waiting = undefined;
     waiting?.reject(error);
     this.#onGone.abort();
-    this.#socket.destroy();
+    this.#socket.destroySoon();
   }
 }

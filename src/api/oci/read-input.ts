@@ -1,26 +1,25 @@
 /** Files that a command is given by name, some of which only the caller can open. */
-import { readFileSync } from 'node:fs';
-import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
+import { statSync } from 'node:fs';
+import { KeelsonError } from '../../ground/errors.ts';
+import { readRegularFile } from '../../ground/read-regular-file.ts';
 import { AT_FDCWD, O_CLOEXEC, O_RDONLY } from '../../kernel/constants.ts';
 import { PlanBuilder } from '../../kernel/plan-builder.ts';
 import type { Session } from './session.ts';
 
 const maxInput = 16 << 20;
 
-/** `-` is the caller's standard input; /dev/fd/N and its like are descriptors of the caller's. */
+/** `-` is the caller's standard input; /dev/fd/N and its like are descriptors of the caller's. What may have to be waited for, the caller reads. */
 export async function readInput(session: Session, file: string): Promise<string> {
   if (file === '-') return readDescriptor(session, 0);
-  if (/^\/(dev|proc\/self)\/fd\/\d+$/.test(file)) {
+  const path = session.path(file);
+  const descriptor = /^\/(dev|proc\/self)\/fd\/\d+$/.test(file);
+  if (descriptor || statSync(path, { throwIfNoEntry: false })?.isFIFO()) {
     const b = new PlanBuilder(session.host.facts.arch);
-    const fd = b.doing(`opening ${file}`).sys('openat', [AT_FDCWD, file, O_RDONLY | O_CLOEXEC]);
+    const fd = b.doing(`opening ${file}`).sys('openat', [AT_FDCWD, descriptor ? file : path, O_RDONLY | O_CLOEXEC]);
     const { registers } = await session.host.runner.run(b.build());
     return readDescriptor(session, Number(registers[fd.reg]));
   }
-  try {
-    return readFileSync(session.path(file), 'utf8');
-  } catch (error) {
-    throw fromSystemError(error, `reading ${file}`);
-  }
+  return readRegularFile(path, maxInput);
 }
 
 /** By the caller itself, a piece at a time. */

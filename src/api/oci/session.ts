@@ -1,5 +1,5 @@
 /** What a command works with: the caller, its global flags, the containers below its root. */
-import { appendFileSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isKeelsonError, KeelsonError, messageOf } from '../../ground/errors.ts';
 import { hostFacts, type HostFacts } from '../../kernel/facts.ts';
@@ -79,7 +79,7 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
       return;
     }
     try {
-      appendFileSync(path(file), line, { mode: 0o644 });
+      append(path(file), line);
     } catch {
       call.stderr(line);
     }
@@ -109,6 +109,17 @@ function cgroupManager(globals: Parsed): CgroupManager {
   if (named !== 'systemd' && named !== 'cgroupfs' && named !== 'disabled')
     throw new KeelsonError('invalid-argument', `invalid cgroup manager: ${named}`);
   return named;
+}
+
+/** Without waiting for anybody: a FIFO that nobody reads can't be opened. */
+function append(path: string, text: string): void {
+  const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = constants;
+  const fd = openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644);
+  try {
+    writeSync(fd, text);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Lines as logrus writes them, which callers parse. */

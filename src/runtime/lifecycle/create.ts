@@ -77,7 +77,8 @@ export async function createContainer(host: Host, given: CreateOptions): Promise
   const ownPids = options.bundle.spec.linux?.namespaces?.some((n) => n.type === 'pid' && n.path === undefined);
   host.debug('nsexec container setup');
   try {
-    writeFileSync(files.config, options.bundle.text, { mode: 0o600 });
+    // From here on `delete` knows what to look for, whoever dies meanwhile.
+    host.store.begin(files, options.bundle.text, state);
     const notified = options.notify && options.go ? await listenForNotify(host, files) : undefined;
     const result = await host.runner.run(planned.plan, {
       ...(planned.rest && { ahead: planned.rest }),

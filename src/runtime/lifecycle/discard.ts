@@ -31,6 +31,7 @@ export async function discard(
   } catch {
     killByNumber(found.state); // the caller is gone, and with it its child's parent
   }
+  await killAll(host, found).catch(() => {});
   await removeGroups(host, found.state).catch(() => {});
   host.store.remove(found.files);
 }

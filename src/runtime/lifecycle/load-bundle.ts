@@ -1,7 +1,8 @@
 /** A bundle's config.json, checked against the specification and against what can be told of it before anything is made. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
-import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
+import { isKeelsonError, KeelsonError } from '../../ground/errors.ts';
+import { readRegularFile } from '../../ground/read-regular-file.ts';
 import { parseConfig } from '../../spec/config.ts';
 import type { Process, Spec } from '../../spec/runtime.ts';
 import { type CheckOptions, checkSpec, invalid } from './check-spec.ts';
@@ -20,12 +21,11 @@ export function loadBundle(path: string, options: CheckOptions): Bundle {
   const file = join(path, 'config.json');
   let text: string;
   try {
-    if (statSync(file).size > maxConfig) throw new KeelsonError('invalid-argument', `${file} is larger than 16 MiB`);
-    text = readFileSync(file, 'utf8');
+    text = readRegularFile(file, maxConfig);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+    if (isKeelsonError(error, 'not-found'))
       throw new KeelsonError('not-found', `JSON specification file ${file} not found`, { cause: error });
-    throw fromSystemError(error, `reading ${file}`);
+    throw error;
   }
   const spec = parseConfig(text);
   const { process } = spec;

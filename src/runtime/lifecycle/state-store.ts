@@ -1,5 +1,15 @@
 /** The directory of all containers' states. `state` of one looks at nothing of the others. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { fromSystemError, KeelsonError } from '../../ground/errors.ts';
 import { containerFiles, type ContainerFiles, type ContainerState } from './container-state.ts';
 
@@ -39,6 +49,16 @@ export class StateStore {
     return this.reserve(id);
   }
 
+  /** The first that is known of a container, and the config that it is made from. */
+  begin(files: ContainerFiles, config: string, state: ContainerState): void {
+    try {
+      writeFileSync(files.config, config, { mode: 0o600 });
+    } catch (error) {
+      throw fromSystemError(error, `writing ${files.config}`);
+    }
+    this.save(files, state);
+  }
+
   save(files: ContainerFiles, state: ContainerState): void {
     const next = `${files.state}.next`;
     try {
@@ -75,7 +95,31 @@ export class StateStore {
   }
 
   remove(files: ContainerFiles): void {
-    rmSync(files.directory, { recursive: true, force: true });
+    try {
+      removeAll(files.directory);
+    } catch (error) {
+      throw fromSystemError(error, `removing ${files.directory}`);
+    }
+  }
+}
+
+/** rmSync doesn't tell the errno of what it could not do. Somebody else may be removing it, too. */
+function removeAll(directory: string): void {
+  ifThere(() => {
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      const path = join(directory, entry.name);
+      if (entry.isDirectory()) removeAll(path);
+      else ifThere(() => unlinkSync(path));
+    }
+    rmdirSync(directory);
+  });
+}
+
+function ifThere(remove: () => void): void {
+  try {
+    remove();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }
 
@@ -88,11 +132,28 @@ function readState(files: ContainerFiles): ContainerState {
       throw new KeelsonError('not-found', 'container does not exist', { cause: error });
     throw fromSystemError(error, `reading ${files.state}`);
   }
+  let state: unknown;
   try {
-    return JSON.parse(text) as ContainerState;
+    state = JSON.parse(text);
   } catch (cause) {
     throw new KeelsonError('corrupt', `${files.state} is not a container's state`, { cause });
   }
+  if (!isState(state))
+    throw new KeelsonError('corrupt', `${files.state} is not the state of a container of keelson-oci`);
+  return state;
+}
+
+/** What all commands rely on; only root, or the user whose container it is, writes there. */
+function isState(value: unknown): value is ContainerState {
+  const state = value as Partial<ContainerState> | null;
+  return (
+    typeof state === 'object' &&
+    typeof state?.id === 'string' &&
+    Number.isInteger(state.init_process_pid) &&
+    typeof state.config?.rootfs === 'string' &&
+    typeof state.keelson?.bundle === 'string' &&
+    typeof state.keelson.annotations === 'object'
+  );
 }
 
 /** As runc: what may be a file name, and no more. */

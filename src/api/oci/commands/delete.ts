@@ -1,7 +1,6 @@
 import { isKeelsonError, KeelsonError } from '../../../ground/errors.ts';
 import { deleteContainer } from '../../../runtime/lifecycle/delete.ts';
-import { containerFiles } from '../../../runtime/lifecycle/container-state.ts';
-import { checkId } from '../../../runtime/lifecycle/state-store.ts';
+import { removeRemains } from '../../../runtime/lifecycle/remains.ts';
 import type { Command, Session } from '../session.ts';
 import { errorText } from '../session.ts';
 import { containerId } from './create.ts';
@@ -16,9 +15,8 @@ export const deleteCommand: Command = {
     try {
       await deleteContainer(host, host.store.find(id), { force });
     } catch (error) {
-      if (!force || !isKeelsonError(error, 'not-found')) throw error;
-      checkId(id);
-      host.store.remove(containerFiles(host.store.root, id)); // what a creation that died early has left
+      if (!force || !(isKeelsonError(error, 'not-found') || isKeelsonError(error, 'corrupt'))) throw error;
+      await removeRemains(host, id);
     }
     return 0;
   },
