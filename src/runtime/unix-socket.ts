@@ -4,7 +4,7 @@ import { KeelsonError } from '../ground/errors.ts';
 import type { BlobRef, Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 
-const types = { stream: SOCK_STREAM, datagram: SOCK_DGRAM };
+const types: Readonly<Record<'stream' | 'datagram', number>> = { stream: SOCK_STREAM, datagram: SOCK_DGRAM };
 
 /** socket(2) and connect(2); `path` in at most 107 bytes, one that starts with `@` is of the abstract namespace. */
 export function connectUnix(b: PlanBuilder, path: string, doing: string, type: keyof typeof types = 'stream'): Reg {
