@@ -135,15 +135,35 @@ const rlimit = object<oci.Rlimit>(
   },
 );
 
-const scheduler = object<oci.Scheduler>('config.md#linux-process', {
-  policy: required(oneOf(oci.schedulerPolicies)),
-  nice: optional(integer(-20, 19)),
-  priority: optional(int32),
-  flags: optional(list(oneOf(oci.schedulerFlags))),
-  runtime: optional(uint64),
-  deadline: optional(uint64),
-  period: optional(uint64),
-});
+const scheduler = object<oci.Scheduler>(
+  'config.md#linux-process',
+  {
+    policy: required(oneOf(oci.schedulerPolicies)),
+    nice: optional(integer(-20, 19)),
+    priority: optional(int32),
+    flags: optional(list(oneOf(oci.schedulerFlags))),
+    runtime: optional(uint64),
+    deadline: optional(uint64),
+    period: optional(uint64),
+  },
+  checkDeadline,
+);
+
+/** sched(7), "SCHED_DEADLINE"; in crun's words. The kernel says EINVAL to all of it. */
+function checkDeadline({ policy, runtime, deadline, period }: oci.Scheduler, at: At): void {
+  if (policy !== 'SCHED_DEADLINE') return;
+  const refuse = (why: string) => at.report(`sched_setattr: \`SCHED_DEADLINE\` ${why}`);
+  if (runtime === undefined) return refuse('requires `runtime`');
+  if (deadline === undefined) return refuse('requires `deadline`');
+  if (Number(runtime) === 0) return refuse('runtime must be greater than 0');
+  if (Number(deadline) === 0) return refuse('deadline must be greater than 0');
+  const [least, most] = [1024, 2 ** 63];
+  if (Number(runtime) < least || Number(runtime) >= most)
+    return refuse(`runtime (${runtime}) must be between ${least} and 2^63 - 1`);
+  if (BigInt(runtime) > BigInt(deadline)) return refuse(`runtime (${runtime}) must be <= deadline (${deadline})`);
+  if (period !== undefined && Number(period) !== 0 && BigInt(deadline) > BigInt(period))
+    refuse(`deadline (${deadline}) must be <= period (${period})`);
+}
 
 const process: Shape<oci.Process> = object<oci.Process>(
   'config.md#process',

@@ -1,8 +1,9 @@
 /** What crun's callers know and runc has not: more words of the command line, and configs that crun takes. */
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Hooks, Scheduler } from '../../src/spec/runtime.ts';
 import { Oci } from '../support/oci.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
@@ -61,4 +62,79 @@ test('domainname and a sysctl that says otherwise are refused, before anything i
   assert.equal(code, 1);
   assert.match(stderr, /linux\.sysctl\[.*kernel\.domainname.*\]: .*elsewhere.* conflicts with .*domainname.*there/);
   assert.equal((await oci.command('run', '-b', bundle('there'), 'a')).stdout, 'there\n');
+});
+
+test('a poststart hook that fails ends the container and removes it; a poststop hook that fails is told', {
+  skip,
+}, async () => {
+  await using oci = new Oci();
+  const bundle = (hooks: Hooks) => oci.bundle(['sleep', '100'], (spec) => ({ ...spec, hooks }));
+  assert.equal((await oci.command('create', '-b', bundle({ poststart: [{ path: '/bin/false' }] }), 'a')).code, 0);
+  const { code, stderr } = await oci.command('start', 'a');
+  assert.equal(code, 1);
+  assert.match(stderr, /error running poststart hook #0: exit status 1/);
+  assert.match((await oci.command('state', 'a')).stderr, /container does not exist/);
+  const stopping = bundle({ poststop: [{ path: '/bin/sh', args: ['sh', '-c', 'exit 3'] }] });
+  assert.equal((await oci.command('run', '-d', '-b', stopping, 'b')).code, 0);
+  const deleted = await oci.command('delete', '-f', 'b');
+  assert.equal(deleted.code, 0);
+  assert.match(deleted.stderr, /level=warning msg="poststop hook failed with exit code 3: /);
+});
+
+test('--config names another file of the bundle', { skip }, async () => {
+  await using oci = new Oci();
+  const bundle = oci.bundle(['echo', 'elsewhere']);
+  mkdirSync(join(bundle, 'configs'));
+  renameSync(join(bundle, 'config.json'), join(bundle, 'configs/one.json'));
+  assert.equal((await oci.command('run', '-b', bundle, '--config', 'configs/one.json', 'a')).stdout, 'elsewhere\n');
+  assert.match((await oci.command('run', '-b', bundle, 'a')).stderr, /config\.json not found/);
+});
+
+test('where messages can go to is looked at first', { skip }, async () => {
+  await using oci = new Oci();
+  assert.match((await oci.command('--log-format', 'xml', 'list')).stderr, /invalid log-format: xml/);
+  assert.match((await oci.command('--log', 'no/such/log', 'list')).stderr, /opening the log file .*ENOENT/);
+  const log = join(oci.directory, 'log');
+  assert.equal((await oci.command('--log', `file:${log}`, '--log-format', 'json', 'state', 'none')).code, 1);
+  assert.match(readFileSync(log, 'utf8'), /^\{"level":"error","msg":"container does not exist"/m);
+});
+
+test('a user namespace of root’s without maps has root alone', { skip }, async () => {
+  await using oci = new Oci();
+  const bundle = oci.bundle(['cat', '/proc/self/uid_map', '/proc/self/gid_map'], (spec) => ({
+    ...spec,
+    mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }],
+    linux: { ...spec.linux, namespaces: [...(spec.linux?.namespaces ?? []), { type: 'user' }] },
+  }));
+  const { stdout, stderr } = await oci.command('run', '-b', bundle, 'a');
+  assert.equal(stdout.replace(/ +/g, ' '), ' 0 0 1\n 0 0 1\n', stderr);
+});
+
+test('a deadline that the kernel would refuse is refused by name', { skip }, async () => {
+  await using oci = new Oci();
+  const run = (scheduler: Partial<Scheduler>) =>
+    oci.command(
+      'run',
+      '-b',
+      oci.bundle(['true'], (spec) => ({
+        ...spec,
+        process: { ...spec.process!, scheduler: { policy: 'SCHED_DEADLINE', ...scheduler } },
+      })),
+      'a',
+    );
+  const message = (why: string) => new RegExp(`process\\.scheduler: sched_setattr: .SCHED_DEADLINE. ${why}`);
+  assert.match((await run({ deadline: 2e7, period: 2e7 })).stderr, message('requires .runtime.'));
+  assert.match((await run({ runtime: 1e7, period: 2e7 })).stderr, message('requires .deadline.'));
+  assert.match((await run({ runtime: 1023, deadline: 1e7 })).stderr, message('runtime .1023. must be between'));
+  assert.match((await run({ runtime: 3e7, deadline: 2e7 })).stderr, message('runtime .* must be <= deadline'));
+  assert.match(
+    (await run({ runtime: 1e7, deadline: 3e7, period: 2e7 })).stderr,
+    message('deadline .* must be <= period'),
+  );
+});
+
+test('socket activation without the sockets is passed on as it is', { skip }, async () => {
+  await using oci = new Oci();
+  const { stdout } = await oci.with({ env: { LISTEN_FDS: '1' } }, 'run', '-b', oci.bundle(['env']), 'a');
+  assert.match(stdout, /^LISTEN_PID=1$/m);
 });

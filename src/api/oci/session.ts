@@ -1,7 +1,7 @@
 /** What a command works with: the caller, its global flags, the containers below its root. */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { isKeelsonError, KeelsonError, messageOf } from '../../ground/errors.ts';
+import { fromSystemError, isKeelsonError, KeelsonError, messageOf } from '../../ground/errors.ts';
 import { hostFacts, type HostFacts } from '../../kernel/facts.ts';
 import { parseCapabilityMask } from '../../kernel/capabilities.ts';
 import { startError } from '../../runtime/start-error.ts';
@@ -70,16 +70,16 @@ export function defaultRoot(
 
 export function openSession(call: Call, caller: Caller, globals: Parsed): Session {
   const path = (given: string): string => resolve(caller.cwd, given);
-  const file = globals.text('log');
+  const file = logFile(globals, path);
   const log: Session['log'] = (level, message) => {
     if (level === 'debug' && !globals.bool('debug')) return;
     const line = logLine(globals.text('log-format') === 'json', level, message);
-    if (file === undefined || file === '') {
+    if (file === undefined) {
       call.stderr(line);
       return;
     }
     try {
-      append(path(file), line);
+      append(file, line);
     } catch {
       call.stderr(line);
     }
@@ -101,6 +101,23 @@ export function openSession(call: Call, caller: Caller, globals: Parsed): Sessio
     environment: caller.env,
   };
   return { call, caller, globals, host, path, log };
+}
+
+/** Where messages go; refused at once when they can't. As crun's, the path may be preceded by `file:`. */
+function logFile(globals: Parsed, path: (given: string) => string): string | undefined {
+  const format = globals.text('log-format') || 'text';
+  if (format !== 'text' && format !== 'json')
+    throw new KeelsonError('invalid-argument', `invalid log-format: ${format}`);
+  const given = globals.text('log');
+  if (!given) return undefined;
+  if (/^(syslog|journald):/.test(given)) throw new KeelsonError('unsupported', `unknown log type ${given}`);
+  const file = path(given.replace(/^file:/, ''));
+  try {
+    append(file, '');
+  } catch (error) {
+    throw fromSystemError(error, `opening the log file ${file}`);
+  }
+  return file;
 }
 
 /** runc's flag, or crun's. */

@@ -51,8 +51,11 @@ export function programName(argv: readonly string[]): string {
   return basename(argv[0] ?? '') || 'keelson-oci';
 }
 
+/** In crun's words, which its callers look for. */
+const builtIn = '+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU';
+
 export function versionText(program: string): string {
-  return `${program} version ${release}\ncommit: ${commit()}\nspec: ${specVersion}\n`;
+  return `${program} version ${release}\ncommit: ${commit()}\nspec: ${specVersion}\n${builtIn}\n`;
 }
 
 /** What is wrong with the number of words that a command was given. */

@@ -1,6 +1,6 @@
 /** A bundle's config.json, checked against the specification and against what can be told of it before anything is made. */
 import { statSync } from 'node:fs';
-import { isAbsolute, join, resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { isKeelsonError, KeelsonError } from '../../ground/errors.ts';
 import { readRegularFile } from '../../ground/read-regular-file.ts';
 import { parseConfig } from '../../spec/config.ts';
@@ -17,8 +17,9 @@ export interface Bundle {
 
 const maxConfig = 16 << 20;
 
-export function loadBundle(path: string, options: CheckOptions): Bundle {
-  const file = join(path, 'config.json');
+/** `config`: the file's name, from the bundle. */
+export function loadBundle(path: string, options: CheckOptions, config = 'config.json'): Bundle {
+  const file = resolve(path, config);
   let text: string;
   try {
     text = readRegularFile(file, maxConfig);
@@ -27,7 +28,7 @@ export function loadBundle(path: string, options: CheckOptions): Bundle {
       throw new KeelsonError('not-found', `JSON specification file ${file} not found`, { cause: error });
     throw error;
   }
-  const spec = parseConfig(text);
+  const spec = withDefaultMaps(parseConfig(text));
   const { process } = spec;
   if (!process) throw invalid('process', 'is missing', 'config.md#process');
   if (!process.args?.length) throw invalid('process.args', 'must not be empty', 'config.md#process');
@@ -37,6 +38,15 @@ export function loadBundle(path: string, options: CheckOptions): Bundle {
   if (!found) throw invalid('root.path', `rootfs (${rootfs}) does not exist`, 'config.md#root');
   if (!found.isDirectory()) throw invalid('root.path', `rootfs (${rootfs}) is not a directory`, 'config.md#root');
   return { path, spec: withPlainMounts(spec, path, rootfs), process, text, rootfs };
+}
+
+/** A user namespace of root's without maps has root alone, as with crun; runc refuses it. */
+function withDefaultMaps(spec: Spec): Spec {
+  const { namespaces = [], uidMappings = [], gidMappings = [] } = spec.linux ?? {};
+  const wanted = namespaces.some((n) => n.type === 'user' && n.path === undefined);
+  if (!wanted || uidMappings.length > 0 || gidMappings.length > 0 || process.geteuid?.() !== 0) return spec;
+  const root = [{ containerID: 0, hostID: 0, size: 1 }];
+  return { ...spec, linux: { ...spec.linux, uidMappings: root, gidMappings: root } };
 }
 
 /** Sources of bind mounts may be relative to the bundle (config.md#mounts). A destination that names the root file system is meant inside it, as runc has it. */

@@ -5,13 +5,13 @@ import { parseConfig } from '../../spec/config.ts';
 import type { Spec } from '../../spec/runtime.ts';
 import { extensionsOf } from './annotations.ts';
 import { hookState, statusOf } from './container-state.ts';
-import { killAll } from './discard.ts';
 import { runHostHooks } from './hooks.ts';
 import type { Host } from './host.ts';
 import { listenForNotify, relayNotify } from './notify-socket.ts';
 import type { Found } from './state-store.ts';
 
-export async function startContainer(host: Host, found: Found): Promise<void> {
+/** `undo` removes the container, which a poststart hook that fails ends (runtime.md#lifecycle). */
+export async function startContainer(host: Host, found: Found, undo: () => Promise<void>): Promise<void> {
   const { state, files } = found;
   const status = statusOf(state, files);
   if (status === 'stopped') throw new KeelsonError('conflict', 'cannot start a container that has stopped');
@@ -20,7 +20,12 @@ export async function startContainer(host: Host, found: Found): Promise<void> {
   const manager = host.environment['NOTIFY_SOCKET'];
   const notify = manager && existsSync(files.notify) ? await listenForNotify(host, files) : undefined;
   openGate(files.fifo);
-  await hooksAfterStart(host, found, specOf(found));
+  try {
+    await hooksAfterStart(host, found, specOf(found));
+  } catch (error) {
+    await undo();
+    throw error;
+  }
   const pid = state.init_process_pid;
   if (manager && notify !== undefined) await relayNotify(host, { socket: notify, manager, pid, mainPid: pid });
 }
@@ -45,21 +50,16 @@ function openGate(path: string): void {
   }
 }
 
-/** Poststart hooks; as with runc, one that fails ends the container. */
+/** Poststart hooks. The caller removes the container when one fails. */
 export async function hooksAfterStart(host: Host, found: Found, spec: Spec): Promise<void> {
   const hooks = spec.hooks?.poststart;
   if (!hooks?.length) return;
-  try {
-    const state = hookState(found.state, 'running');
-    await runHostHooks(host, 'poststart', hooks, {
-      state,
-      extensions: extensionsOf(spec),
-      bundle: found.state.keelson.bundle,
-    });
-  } catch (error) {
-    await killAll(host, found).catch(() => {});
-    throw error;
-  }
+  const state = hookState(found.state, 'running');
+  await runHostHooks(host, 'poststart', hooks, {
+    state,
+    extensions: extensionsOf(spec),
+    bundle: found.state.keelson.bundle,
+  });
 }
 
 /** Poststop hooks: all of them run, and what fails is a warning (runtime.md#lifecycle). */
@@ -79,7 +79,10 @@ export async function hooksAfterStop(host: Host, found: Found): Promise<void> {
         bundle: found.state.keelson.bundle,
       });
     } catch (error) {
-      host.warn(messageOf(error));
+      const text = messageOf(error);
+      const code = /exit status (\d+)/.exec(text)?.[1];
+      // First what callers of crun look for, then what those of runc do.
+      host.warn(code === undefined ? text : `poststop hook failed with exit code ${code}: ${text}`);
     }
   }
 }

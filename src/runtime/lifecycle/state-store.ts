@@ -160,5 +160,8 @@ function isState(value: unknown): value is ContainerState {
 export function checkId(id: string): void {
   if (id === '') throw new KeelsonError('invalid-argument', 'container id cannot be empty');
   if (!/^[\w+.-]{1,1024}$/.test(id) || id === '.' || id === '..')
-    throw new KeelsonError('invalid-argument', `invalid container ID format: ${id}`);
+    throw new KeelsonError(
+      'invalid-argument',
+      `invalid container ID format: ${id}: invalid character in the container ID`,
+    );
 }

@@ -51,7 +51,7 @@ export function creation(session: Session, args: Parsed): Omit<CreateOptions, 'g
   const pidfdSocket = args.text('pidfd-socket');
   return {
     id: containerId(args),
-    bundle: loadBundle(path(args.text('bundle') || '.'), session.host),
+    bundle: loadBundle(path(args.text('bundle') || '.'), session.host, args.text('config') || undefined),
     ...(consoleSocket !== undefined && { consoleSocket: path(consoleSocket) }),
     ...(pidfdSocket && { pidfdSocket: path(pidfdSocket) }),
     ...(session.caller.env['NOTIFY_SOCKET'] && { notify: true }),

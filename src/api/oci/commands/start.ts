@@ -1,3 +1,4 @@
+import { deleteContainer } from '../../../runtime/lifecycle/delete.ts';
 import { startContainer } from '../../../runtime/lifecycle/start.ts';
 import type { Command } from '../session.ts';
 import { containerId } from './create.ts';
@@ -5,7 +6,8 @@ import { containerId } from './create.ts';
 export const start: Command = {
   flags: {},
   async run({ host }, args) {
-    await startContainer(host, host.store.find(containerId(args)));
+    const found = host.store.find(containerId(args));
+    await startContainer(host, found, () => deleteContainer(host, found, { force: true }));
     return 0;
   },
 };
