@@ -68,7 +68,11 @@ const propagations: Readonly<Record<string, number>> = {
 };
 
 /** In the child, first of all: nothing that is mounted from here on may travel to the host. The default is rslave, as runc's. */
-export function isolateMounts(b: PlanBuilder, propagation: string | undefined, { pivot } = { pivot: true }): void {
+export function isolateMounts(
+  b: PlanBuilder,
+  propagation: string | undefined,
+  { pivot }: { readonly pivot: boolean } = { pivot: true },
+): void {
   b.group('root file system').doing('making the mount namespace private');
   // Without a pivot mounts of the host are unmounted here, and would be there, too.
   const wanted = pivot || propagation?.endsWith('private') ? propagation : undefined;
