@@ -25,7 +25,7 @@ export function createCgroup(b: PlanBuilder, plan: CgroupPlan): CgroupHandle {
 
 export function openCgroup(b: PlanBuilder, plan: Pick<CgroupPlan, 'directories' | 'cloneInto'>): CgroupHandle {
   const { O_DIRECTORY } = openFlags(b.arch);
-  b.group('cgroup').doing(`error adding pid to cgroups: ${plan.cloneInto}/cgroup.procs`);
+  b.group('cgroup').doing(`error adding pid of the process to cgroups: ${plan.cloneInto}/cgroup.procs`);
   const cloneInto =
     plan.cloneInto === undefined
       ? undefined
@@ -97,7 +97,7 @@ export function enterCgroup(b: PlanBuilder, { plan, cloneInto }: CgroupHandle): 
   b.group('cgroup');
   for (const { path, leaf } of plan.directories) {
     if (!leaf || path === plan.cloneInto) continue;
-    const doing = `error adding pid to cgroups: ${path}/cgroup.procs`;
+    const doing = `error adding pid of the process to cgroups: ${path}/cgroup.procs`;
     const fd = b.sys('openat', [AT_FDCWD, `${path}/tasks`, O_WRONLY | O_CLOEXEC], { doing });
     b.write(fd, '0', { doing });
     b.sys('close', [fd]);
@@ -108,7 +108,7 @@ export function enterCgroup(b: PlanBuilder, { plan, cloneInto }: CgroupHandle): 
 export function enterEither(b: PlanBuilder, path: string, other: string): void {
   const [elsewhere, done] = [b.label(), b.label()];
   const join = (directory: string, on: Rules): void => {
-    const doing = `error adding pid to cgroups: ${directory}`;
+    const doing = `error adding pid of the process to cgroups: ${directory}/cgroup.procs`;
     const fd = b.sys('openat', [AT_FDCWD, `${directory}/cgroup.procs`, O_WRONLY | O_CLOEXEC], { doing, on });
     b.write(fd, '0', { doing, on });
     b.sys('close', [fd]);

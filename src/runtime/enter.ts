@@ -32,7 +32,8 @@ export function enterContainer(b: PlanBuilder, entry: Entry, body: () => void): 
   const told = pipe(b, 'pid');
   const number = b.blob(4, '<pid>');
   const into = cgroup?.cloneInto;
-  if (into) b.group('cgroup').doing('error adding pid to cgroups');
+  if (into)
+    b.group('cgroup').doing(`error adding pid of the process to cgroups: ${cgroup.plan.cloneInto}/cgroup.procs`);
   const stage = b.clone({ flags: 0n, name: 'stage', pidfd: false, ...(into && { cgroup: into }) }, () => {
     entry.begin();
     b.sys('close', [told.read]);

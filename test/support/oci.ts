@@ -113,6 +113,15 @@ export class Oci implements AsyncDisposable {
   }
 }
 
+/** The spec with one more capability for its process. */
+export function withCapability(spec: Spec, name: string): Spec {
+  const { capabilities = {}, ...process } = spec.process ?? { user: { uid: 0, gid: 0 }, cwd: '/' };
+  const more = (list: readonly string[] | undefined) => [...(list ?? []), name];
+  const { bounding, effective, permitted } = capabilities;
+  const sets = { bounding: more(bounding), effective: more(effective), permitted: more(permitted) };
+  return { ...spec, process: { ...process, capabilities: { ...capabilities, ...sets } } };
+}
+
 /** Planners that serve this mount namespace and build. */
 export function planners(): number[] {
   const own = readlinkSync('/proc/self/ns/mnt');
