@@ -115,7 +115,8 @@ function logFile(globals: Parsed, path: (given: string) => string): string | und
   try {
     append(file, '');
   } catch (error) {
-    throw fromSystemError(error, `opening the log file ${file}`);
+    // A FIFO may find its reader later.
+    if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw fromSystemError(error, `opening the log file ${file}`);
   }
   return file;
 }
