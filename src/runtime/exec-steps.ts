@@ -130,7 +130,8 @@ export function runProcess(b: PlanBuilder, p: ProcessInput & ProcessWiring): voi
   b.sys('close_range', [3 + (p.standalone?.preserveFds ?? 0), 0xffffffff, CLOSE_RANGE_CLOEXEC], {
     on: { ENOSYS: 'continue' },
   });
-  if (p.standalone) findProgram(b, p, sets.effective.includes(CAP_DAC_OVERRIDE));
+  // Without a program it is created, and never started (config.md#process).
+  if (p.standalone && p.args.length > 0) findProgram(b, p, sets.effective.includes(CAP_DAC_OVERRIDE));
   // Who takes over what listens to the filter is there before the start only.
   const handOver = p.standalone?.handOver;
   if (handOver) confine(b, p, sets, (listener) => handOver(b, listener));

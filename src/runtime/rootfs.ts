@@ -75,7 +75,9 @@ export function isolateMounts(
 ): void {
   b.group('root file system').doing('making the mount namespace private');
   // Without a pivot mounts of the host are unmounted here, and would be there, too.
-  const wanted = pivot || propagation?.endsWith('private') ? propagation : undefined;
+  const chosen = pivot || propagation?.endsWith('private') ? propagation : undefined;
+  // What can't be bound could not become the root either; it is made so at the end.
+  const wanted = chosen?.endsWith('unbindable') ? 'rprivate' : chosen;
   const flags = propagations[wanted ?? 'rslave'] ?? MS_SLAVE | MS_REC;
   b.sys('mount', [0, '/', 0, flags === MS_PRIVATE ? flags | MS_REC : flags, 0]);
 }

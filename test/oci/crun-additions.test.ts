@@ -138,3 +138,32 @@ test('socket activation without the sockets is passed on as it is', { skip }, as
   const { stdout } = await oci.with({ env: { LISTEN_FDS: '1' } }, 'run', '-b', oci.bundle(['env']), 'a');
   assert.match(stdout, /^LISTEN_PID=1$/m);
 });
+
+test('a container without a process is created, and not started', { skip }, async () => {
+  await using oci = new Oci();
+  const bundle = oci.bundle(['true'], ({ process: _, ...spec }) => spec);
+  assert.deepEqual(await oci.command('create', '-b', bundle, 'a'), { code: 0, stdout: '', stderr: '' });
+  assert.match((await oci.command('start', 'a')).stderr, /cannot start a container whose config has no process/);
+  assert.equal((await oci.state('a'))['status'], 'created');
+  assert.equal((await oci.command('delete', 'a')).code, 0);
+  assert.match((await oci.command('run', '-b', bundle, 'b')).stderr, /config\.json: process: is missing/);
+});
+
+test('a root of every propagation, in a file system that is the root’s own', { skip }, async () => {
+  await using oci = new Oci();
+  for (const [rootfsPropagation, word] of [
+    ['unbindable', / \/ \/ .* unbindable - /],
+    ['runbindable', / \/ \/ .* unbindable - /],
+    ['private', / \/ \/ [^-]*(?<!shared:\d+|master:\d+) - /],
+    ['slave', / \/ \/ /],
+    ['shared', / \/ \/ .*shared:/],
+  ] as const) {
+    const bundle = oci.bundle(['cat', '/proc/self/mountinfo'], (spec) => ({
+      ...spec,
+      linux: { ...spec.linux, rootfsPropagation },
+    }));
+    const { stdout, stderr, code } = await oci.command('run', '-b', bundle, 'a');
+    assert.equal(code, 0, `${rootfsPropagation}: ${stderr}`);
+    assert.match(stdout.split('\n')[0]?.replace(/ \S*rootfs /, ' / ') ?? '', word, rootfsPropagation);
+  }
+});

@@ -17,8 +17,18 @@ export interface Bundle {
 
 const maxConfig = 16 << 20;
 
-/** `config`: the file's name, from the bundle. */
-export function loadBundle(path: string, options: CheckOptions, config = 'config.json'): Bundle {
+export interface LoadOptions extends CheckOptions {
+  /** The file's name, from the bundle; config.json. */
+  readonly config?: string | undefined;
+  /** It is to be started, too, which needs a process. */
+  readonly start: boolean;
+}
+
+/** A container without a process can be created; `start` refuses it. */
+const noProcess: Process = { user: { uid: 0, gid: 0 }, cwd: '/' };
+
+export function loadBundle(path: string, options: LoadOptions): Bundle {
+  const { config = 'config.json' } = options;
   const file = resolve(path, config);
   let text: string;
   try {
@@ -29,9 +39,10 @@ export function loadBundle(path: string, options: CheckOptions, config = 'config
     throw error;
   }
   const spec = withDefaultMaps(parseConfig(text));
-  const { process } = spec;
+  const process = spec.process ?? (options.start ? undefined : noProcess);
   if (!process) throw invalid('process', 'is missing', 'config.md#process');
-  if (!process.args?.length) throw invalid('process.args', 'must not be empty', 'config.md#process');
+  if (process !== noProcess && !process.args?.length)
+    throw invalid('process.args', 'must not be empty', 'config.md#process');
   checkSpec(spec, options);
   const rootfs = isAbsolute(spec.root.path) ? resolve(spec.root.path) : resolve(path, spec.root.path);
   const found = statSync(rootfs, { throwIfNoEntry: false });

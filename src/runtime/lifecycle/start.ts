@@ -17,11 +17,13 @@ export async function startContainer(host: Host, found: Found, undo: () => Promi
   if (status === 'stopped') throw new KeelsonError('conflict', 'cannot start a container that has stopped');
   if (status === 'running') throw new KeelsonError('conflict', 'cannot start an already running container');
   if (status !== 'created') throw new KeelsonError('conflict', `cannot start a container in the ${status} state`);
+  const spec = specOf(found);
+  if (!spec.process) throw new KeelsonError('conflict', 'cannot start a container whose config has no process');
   const manager = host.environment['NOTIFY_SOCKET'];
   const notify = manager && existsSync(files.notify) ? await listenForNotify(host, files) : undefined;
   openGate(files.fifo);
   try {
-    await hooksAfterStart(host, found, specOf(found));
+    await hooksAfterStart(host, found, spec);
   } catch (error) {
     await undo();
     throw error;

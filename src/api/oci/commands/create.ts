@@ -18,7 +18,7 @@ export const createFlags: Flags = {
 export const create: Command = {
   flags: createFlags,
   async run(session, args) {
-    const options = creation(session, args);
+    const options = creation(session, args, { start: false });
     checkConsole(options.bundle.process.terminal === true, options.consoleSocket, true);
     await createContainer(session.host, { ...options, go: false });
     return 0;
@@ -44,14 +44,18 @@ export function checkConsole(terminal: boolean, consoleSocket: string | undefine
     throw new KeelsonError('invalid-argument', 'cannot use console socket if runc will not detach or allocate tty');
 }
 
-export function creation(session: Session, args: Parsed): Omit<CreateOptions, 'go'> {
+export function creation(session: Session, args: Parsed, { start }: { start: boolean }): Omit<CreateOptions, 'go'> {
   const { path } = session;
   const pidFile = args.text('pid-file');
   const consoleSocket = args.text('console-socket');
   const pidfdSocket = args.text('pidfd-socket');
   return {
     id: containerId(args),
-    bundle: loadBundle(path(args.text('bundle') || '.'), session.host, args.text('config') || undefined),
+    bundle: loadBundle(path(args.text('bundle') || '.'), {
+      ...session.host,
+      config: args.text('config') || undefined,
+      start,
+    }),
     ...(consoleSocket !== undefined && { consoleSocket: path(consoleSocket) }),
     ...(pidfdSocket && { pidfdSocket: path(pidfdSocket) }),
     ...(session.caller.env['NOTIFY_SOCKET'] && { notify: true }),

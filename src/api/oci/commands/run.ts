@@ -15,7 +15,7 @@ export const run: Command = {
   },
   async run(session, args) {
     const { host, call } = session;
-    const options = creation(session, args);
+    const options = creation(session, args, { start: true });
     const detach = args.bool('detach');
     const { spec, process } = options.bundle;
     checkConsole(process.terminal === true, options.consoleSocket, detach);
