@@ -94,6 +94,8 @@ function mountFilesystem(
 }
 
 function finish(b: PlanBuilder, fd: Reg, target: Reg, options: MountOptions): Reg {
+  const { recursiveSet: set, recursiveClear: clear } = options;
+  if (set || clear) setAttributes(b, fd, { set, clear, recursive: true });
   if (options.propagation !== undefined) setPropagation(b, fd, options.propagation);
   b.sys('close', [target]);
   return fd;

@@ -78,7 +78,11 @@ const refused: readonly (readonly [what: string, spec: Spec, words: RegExp])[] =
     spec({ sysctl: { 'kernel.domainname': 'a' } }, { domainname: 'b' }),
     /"a" conflicts with the OCI "domainname" field, "b"/,
   ],
-  ['a host name as a sysctl', spec({ sysctl: { 'kernel/hostname': 'a' } }), /conflicts with the OCI "hostname" field/],
+  [
+    'a host name as a sysctl',
+    spec({ sysctl: { 'kernel/hostname': 'a' } }, { hostname: 'b' }),
+    /conflicts with the OCI "hostname" field/,
+  ],
   [
     'links without a network',
     spec({ namespaces: without('network'), netDevices: { eth0: {} } }),

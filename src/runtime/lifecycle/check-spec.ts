@@ -155,12 +155,10 @@ function checkSysctl(key: string, spec: Spec, has: Has, { caller }: CheckOptions
   }
   if (dotted === 'kernel.domainname' || dotted === 'kernel.hostname') {
     if (!has('uts')) throw refuse('is not allowed in the hosts UTS namespace');
-    if (dotted === 'kernel.hostname') throw refuse('is not allowed as it conflicts with the OCI "hostname" field');
+    const name = dotted === 'kernel.hostname' ? 'hostname' : 'domainname';
     const value = spec.linux?.sysctl?.[key];
-    if (spec.domainname && value !== spec.domainname)
-      throw refuse(
-        `${JSON.stringify(value)} conflicts with the OCI "domainname" field, ${JSON.stringify(spec.domainname)}`,
-      );
+    if (spec[name] && value !== spec[name])
+      throw refuse(`${JSON.stringify(value)} conflicts with the OCI "${name}" field, ${JSON.stringify(spec[name])}`);
     return;
   }
   if (dotted.startsWith('user.') && has('user')) return;

@@ -3,9 +3,11 @@ import { statSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { isKeelsonError, KeelsonError } from '../../ground/errors.ts';
 import { readRegularFile } from '../../ground/read-regular-file.ts';
+import { type HostFacts, subordinateIds } from '../../kernel/facts.ts';
 import { parseConfig } from '../../spec/config.ts';
 import type { Process, Spec } from '../../spec/runtime.ts';
 import { type CheckOptions, checkSpec, invalid } from './check-spec.ts';
+import { withDefaultMaps, withPlainMounts } from './plain-spec.ts';
 
 export interface Bundle {
   readonly path: string;
@@ -22,6 +24,7 @@ export interface LoadOptions extends CheckOptions {
   readonly config?: string | undefined;
   /** It is to be started, too, which needs a process. */
   readonly start: boolean;
+  readonly facts: HostFacts;
 }
 
 /** A container without a process can be created; `start` refuses it. */
@@ -38,42 +41,16 @@ export function loadBundle(path: string, options: LoadOptions): Bundle {
       throw new KeelsonError('not-found', `JSON specification file ${file} not found`, { cause: error });
     throw error;
   }
-  const spec = withDefaultMaps(parseConfig(text));
+  const spec = withDefaultMaps(parseConfig(text), options.facts, subordinateIds);
   const process = spec.process ?? (options.start ? undefined : noProcess);
   if (!process) throw invalid('process', 'is missing', 'config.md#process');
   if (process !== noProcess && !process.args?.length)
     throw invalid('process.args', 'must not be empty', 'config.md#process');
-  checkSpec(spec, options);
   const rootfs = isAbsolute(spec.root.path) ? resolve(spec.root.path) : resolve(path, spec.root.path);
   const found = statSync(rootfs, { throwIfNoEntry: false });
   if (!found) throw invalid('root.path', `rootfs (${rootfs}) does not exist`, 'config.md#root');
   if (!found.isDirectory()) throw invalid('root.path', `rootfs (${rootfs}) is not a directory`, 'config.md#root');
-  return { path, spec: withPlainMounts(spec, path, rootfs), process, text, rootfs };
-}
-
-/** A user namespace of root's without maps has root alone, as with crun; runc refuses it. */
-function withDefaultMaps(spec: Spec): Spec {
-  const { namespaces = [], uidMappings = [], gidMappings = [] } = spec.linux ?? {};
-  const wanted = namespaces.some((n) => n.type === 'user' && n.path === undefined);
-  if (!wanted || uidMappings.length > 0 || gidMappings.length > 0 || process.geteuid?.() !== 0) return spec;
-  const root = [{ containerID: 0, hostID: 0, size: 1 }];
-  return { ...spec, linux: { ...spec.linux, uidMappings: root, gidMappings: root } };
-}
-
-/** Sources of bind mounts may be relative to the bundle (config.md#mounts). A destination that names the root file system is meant inside it, as runc has it. */
-function withPlainMounts(spec: Spec, bundle: string, rootfs: string): Spec {
-  if (!spec.mounts) return spec;
-  const mounts = spec.mounts.map((mount) => {
-    const { source, destination, type, options = [] } = mount;
-    const bind = type === 'bind' || options.some((word) => word === 'bind' || word === 'rbind');
-    const relative = bind && source !== undefined && source !== '' && !isAbsolute(source);
-    const inside = rootfs !== '/' && (destination === rootfs || destination.startsWith(`${rootfs}/`));
-    if (!relative && !inside) return mount;
-    return {
-      ...mount,
-      ...(relative && { source: resolve(bundle, source) }),
-      ...(inside && { destination: destination.slice(rootfs.length) || '/' }),
-    };
-  });
-  return { ...spec, mounts };
+  const plain = withPlainMounts(spec, path, rootfs);
+  checkSpec(plain, options);
+  return { path, spec: plain, process, text, rootfs };
 }
