@@ -55,7 +55,8 @@ function withMapping(mount: Mount, where: string, { linux = {} }: Spec): Mount {
 /** A new user namespace of root's without maps has root as the container's user, and root's subordinate IDs for all others, as with crun. */
 export function withDefaultMaps(spec: Spec, facts: HostFacts, subordinate: () => SubordinateIds): Spec {
   const { linux } = spec;
-  if (facts.euid !== 0 || !hasOwn(spec, 'user') || linux?.uidMappings?.length || linux?.gidMappings?.length) return spec;
+  if (facts.euid !== 0 || !hasOwn(spec, 'user') || linux?.uidMappings?.length || linux?.gidMappings?.length)
+    return spec;
   const { uids, gids } = subordinate();
   const { uid = 0, gid = 0 } = spec.process?.user ?? {};
   return {
