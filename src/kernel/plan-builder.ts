@@ -12,6 +12,8 @@ export type Rules = Readonly<Record<string, 'continue' | Label | { readonly retr
 export interface SysOptions {
   /** For errors: "mounting /data". Defaults to the last `doing()`. */
   readonly doing?: string;
+  /** What tells this call from others that do the same: "option size=64k". */
+  readonly detail?: string;
   readonly on?: Rules;
   /** Put the result into this register instead of a new one. */
   readonly dst?: Reg;
@@ -146,7 +148,7 @@ export class PlanBuilder {
       dst,
       rules: rulesOf(options.on),
       group: this.#group,
-      doing: options.doing ?? this.#doing,
+      doing: options.doing ?? (options.detail === undefined ? this.#doing : `${this.#doing}: ${options.detail}`),
     });
     return dst;
   }

@@ -34,8 +34,12 @@ export function makeFilesystem(
       continue;
     }
     const equals = option.indexOf('=');
-    if (equals < 0) b.sys('fsconfig', [context, FSCONFIG_SET_FLAG, option, 0, 0]);
-    else b.sys('fsconfig', [context, FSCONFIG_SET_STRING, option.slice(0, equals), option.slice(equals + 1), 0]);
+    const detail = `option ${option}`;
+    if (equals < 0) b.sys('fsconfig', [context, FSCONFIG_SET_FLAG, option, 0, 0], { detail });
+    else {
+      const value = option.slice(equals + 1);
+      b.sys('fsconfig', [context, FSCONFIG_SET_STRING, option.slice(0, equals), value, 0], { detail });
+    }
   }
   b.sys('fsconfig', [context, FSCONFIG_CMD_CREATE, 0, 0, 0], { on });
   const fd = b.sys('fsmount', [context, FSMOUNT_CLOEXEC, attributes]);

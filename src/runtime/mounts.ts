@@ -28,9 +28,10 @@ export interface Mounted {
 export function mountAll(b: PlanBuilder, root: Reg, mounts: readonly Mount[], facts: MountFacts): Mounted {
   const mounted: Mounted = {};
   for (const mount of mounts) {
-    b.group('root file system').doing(`mounting ${mount.type ?? mount.source ?? ''} on ${mount.destination}`);
     const options = parseMountOptions(mount.options ?? []);
     const bind = options.bind || mount.type === 'bind';
+    const what = (bind ? mount.source : mount.type) ?? '';
+    b.group('root file system').doing(`mounting ${what} on ${mount.destination}`);
     checkPlace(mount, bind);
     if (options.remount) remount(b, root, mount, options);
     else
