@@ -51,8 +51,16 @@ export type Shape<T> = (value: unknown, at: At) => T;
 function shown(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'bigint') return String(value);
-  const text = JSON.stringify(value) ?? typeof value;
+  const text = written(typeof value === 'string' ? value.slice(0, 60) : value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+function written(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? typeof value;
+  } catch {
+    return `${Array.isArray(value) ? 'an array' : 'an object'} that is nested too deeply`;
+  }
 }
 
 const nothing = undefined as never;
