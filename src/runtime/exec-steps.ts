@@ -4,8 +4,10 @@ import {
   CLOSE_RANGE_CLOEXEC,
   makedev,
   O_CLOEXEC,
+  O_NOCTTY,
   O_RDWR,
   O_WRONLY,
+  openFlags,
   PR_SET_DUMPABLE,
   PR_SET_PDEATHSIG,
   SIGKILL,
@@ -216,17 +218,27 @@ const statRdev = { x86_64: 40, aarch64: 32 } as const;
 
 /**
  * Inherited standard streams belong to the user, so that /dev/stdout can be opened again; where that can't be, it can't. The host's
- * /dev/null stays whose it is.
+ * /dev/null stays whose it is: the container's takes its place, so that nothing of the host's mounts is left (CRIU would look for them).
  */
 function ownStreams(b: PlanBuilder, uid: number): void {
-  if (uid === 0) return;
   b.group('exec').doing('giving the standard streams to the user');
   const stat = b.blob(144, 'struct stat');
+  const nul = makedev(1, 3);
+  const device = () => b.peek({ ...stat, offset: statRdev[b.arch] }, 8, 'rdev');
   for (const fd of [0, 1, 2]) {
-    const next = b.label();
+    const [next, isNull, other] = [b.label(), b.label(), b.label()];
     b.sys('fstat', [fd, stat], { on: { any: next } });
-    b.branch(b.peek({ ...stat, offset: statRdev[b.arch] }, 8, 'rdev'), '==', makedev(1, 3), next);
-    b.sys('fchown', [fd, uid, -1], { on: { any: 'continue' } });
+    b.branch(device(), '==', nul, isNull);
+    if (uid !== 0) b.sys('fchown', [fd, uid, -1], { on: { any: 'continue' } });
+    b.jump(next);
+    b.place(isNull);
+    const flags = O_RDWR | O_NOCTTY | O_CLOEXEC | openFlags(b.arch).O_NOFOLLOW;
+    const own = b.sys('openat', [AT_FDCWD, '/dev/null', flags], { on: { any: next } });
+    b.sys('fstat', [own, stat]);
+    b.branch(device(), '!=', nul, other);
+    b.sys('dup3', [own, fd, 0]);
+    b.place(other);
+    b.sys('close', [own]);
     b.place(next);
   }
 }

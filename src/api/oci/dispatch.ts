@@ -11,6 +11,7 @@ import { kill } from './commands/kill.ts';
 import { list } from './commands/list.ts';
 import { pause } from './commands/pause.ts';
 import { ps } from './commands/ps.ts';
+import { restore } from './commands/restore.ts';
 import { resume } from './commands/resume.ts';
 import { run } from './commands/run.ts';
 import { spec } from './commands/spec.ts';
@@ -32,7 +33,7 @@ const commands: Readonly<Record<string, Command>> = {
   list,
   pause,
   ps,
-  restore: checkpoint,
+  restore,
   resume,
   run,
   spec,

@@ -5,7 +5,7 @@ import { fromSystemError } from '../../ground/errors.ts';
 import { cgroupDriver, readText } from '../../kernel/cgroup.ts';
 import type { Cgroup, CgroupPlan } from '../../kernel/cgroup-driver.ts';
 import type { HostFacts } from '../../kernel/facts.ts';
-import { cgroupDirectory, parseMountInfo } from '../../kernel/facts-cgroup.ts';
+import { parseMountInfo } from '../../kernel/facts-cgroup.ts';
 import type { LinuxNamespace, Spec } from '../../spec/runtime.ts';
 import { startTimeOf } from '../../store/process-identity.ts';
 import { type CreatePlan, createPlan, createTags } from '../create-plan.ts';
@@ -24,6 +24,7 @@ import { listenForNotify, makeNotifyDirectory, withNotifySocket } from './notify
 import { seccompInput } from './seccomp-input.ts';
 import type { Found } from './state-store.ts';
 import { discard } from './discard.ts';
+import { ownGroups } from './own-groups.ts';
 import { placeCgroup, type Placed, unitRecord } from './place-cgroup.ts';
 import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups } from './rootless.ts';
 
@@ -191,22 +192,11 @@ type HostInput = ReturnType<typeof hostInput>;
 
 /**
  * Without a cgroup namespace a new mount would show the machine's whole hierarchy, and a user namespace may not make one: the container's own
- * groups are bind-mounted, which are the caller's where it has none.
+ * groups are bind-mounted.
  */
 function withOwnGroups(input: HostInput, spec: Spec, cgroup: Cgroup | undefined, facts: HostFacts): HostInput {
   if (spec.linux?.namespaces?.some((n) => n.type === 'cgroup')) return input;
-  const { v1, v2 } = facts.cgroup;
-  const own: Record<string, string> = {};
-  const add = (name: string, directory: string | undefined) => {
-    if (directory !== undefined) own[name] = directory;
-  };
-  if (v2) add('', cgroup?.directories[''] ?? cgroupDirectory(v2, v2.own));
-  for (const mount of v1) {
-    add(
-      basename(mount.mountPoint),
-      cgroup?.directories[mount.controllers[0] ?? ''] ?? cgroupDirectory(mount, mount.own),
-    );
-  }
+  const own = ownGroups(spec, cgroup, facts);
   return { ...input, mountFacts: { ...input.mountFacts, cgroup: { ...input.mountFacts.cgroup, own } } };
 }
 
@@ -245,11 +235,11 @@ function rdtOf({ id, bundle }: CreateOptions): RdtGroup | undefined {
   return mount === undefined ? undefined : rdtGroup(mount, id, intelRdt ?? {});
 }
 
-function stateOf(
-  { id, bundle }: CreateOptions,
+export function stateOf(
+  { id, bundle }: Pick<CreateOptions, 'id' | 'bundle'>,
   placed: Placed | undefined,
   { facts, rootless }: Host,
-  rdt: RdtGroup | undefined,
+  rdt?: RdtGroup,
 ): ContainerState {
   const { cgroup, unit } = placed ?? {};
   const freezer = cgroup && freezerRecord(cgroupDriver(facts.cgroup).freezer(cgroup));
@@ -277,7 +267,7 @@ function stateOf(
   };
 }
 
-function withPid(state: ContainerState, pid: number): ContainerState {
+export function withPid(state: ContainerState, pid: number): ContainerState {
   const paths = Object.values(namespaceFile).map((file) => [
     `NEW${file === 'mnt' ? 'NS' : file.toUpperCase()}`,
     `/proc/${pid}/ns/${file}`,
