@@ -364,11 +364,11 @@ static unsigned preserved(const struct front *f)
 	return count < 1 << 16 ? count : 1 << 16;
 }
 
-/* An argument like /dev/fd/63: the planner will have it read. */
+/* An argument like /dev/fd/63, or --status-fd: the planner will have it read or written. */
 static bool names_descriptor(const struct front *f)
 {
 	for (int i = 1; i < f->argc; i++)
-		if (strstr(f->argv[i], "/dev/fd/") || strstr(f->argv[i], "/proc/self/fd/"))
+		if (strstr(f->argv[i], "/dev/fd/") || strstr(f->argv[i], "/proc/self/fd/") || strncmp(f->argv[i], "--status-fd", 11) == 0)
 			return true;
 	return false;
 }

@@ -174,7 +174,13 @@ export function parseSubIds(text: string, name: string, uid: number): readonly I
 
 /** The absolute path of an executable in PATH (a caller's own, if given) or the directories that set-uid helpers are in. */
 export function findProgram(name: string, searched?: readonly string[]): string | undefined {
-  const directories = [...(searched ?? (process.env['PATH'] ?? '').split(':')), '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
+  const directories = [
+    ...(searched ?? (process.env['PATH'] ?? '').split(':')),
+    '/usr/bin',
+    '/bin',
+    '/usr/sbin',
+    '/sbin',
+  ];
   return directories
     .filter((directory) => directory.startsWith('/'))
     .map((directory) => join(directory, name))
