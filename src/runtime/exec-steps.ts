@@ -380,13 +380,13 @@ function checkProgram(b: PlanBuilder, path: string, to: { override: boolean; fou
   const STATX_MODE = 3; // with the type; struct statx has it at 28
   const [directory, other] = [0o040000, 0o111];
   const wrong = to.missing && ({ any: to.missing } as const);
-  const [isDirectory, doubtful] = [b.label(), b.label()];
+  const [refused, doubtful] = [to.missing ?? b.label(), b.label()];
   const status = b.blob(256);
   b.sys('statx', [AT_FDCWD, path, 0, STATX_MODE, status], {
     on: { ...(to.override && { EACCES: to.found }), ...wrong },
   });
   const mode = b.peek({ ...status, offset: 28 }, 2, 'mode');
-  b.branch(mode, '&', directory, to.missing ?? isDirectory);
+  b.branch(mode, '&', directory, refused); // docker 20.10 knows no other word for it than execve(2)'s
   b.sys('faccessat2', [AT_FDCWD, path, 1, AT_EACCESS], { on: { ...(to.override && { EACCES: doubtful }), ...wrong } });
   b.jump(to.found);
   b.place(doubtful);
@@ -395,9 +395,8 @@ function checkProgram(b: PlanBuilder, path: string, to: { override: boolean; fou
     b.jump(to.missing);
     return;
   }
+  b.place(refused);
   b.fail('EACCES');
-  b.place(isDirectory);
-  b.fail('EISDIR');
 }
 
 /** execve(2), along PATH for a bare name as execvp(3) does: what is missing or may not be executed there is passed over. */

@@ -112,15 +112,12 @@ test('what may not be executed fails create; what turns out so later says it its
   skip,
 }, async () => {
   await using oci = new Oci();
-  for (const [file, words] of [
-    ['/etc/plain', 'permission denied'],
-    ['/etc', 'is a directory'],
-  ] as const) {
+  for (const file of ['/etc/plain', '/etc']) {
     const bundle = oci.bundle([file]);
     writeFileSync(join(bundle, 'rootfs/etc/plain'), 'text', { mode: 0o644 });
     const { code, stderr } = await oci.command('create', '-b', bundle, 'x');
     assert.equal(code, 1);
-    assert.match(stderr, new RegExp(`exec: .{1,2}${file}.{1,2}: ${words}`));
+    assert.match(stderr, new RegExp(`exec: .{1,2}${file}.{1,2}: permission denied`));
   }
   const bundle = oci.bundle(['/script']);
   writeFileSync(join(bundle, 'rootfs/script'), '#!/no/interpreter\n', { mode: 0o755 });
