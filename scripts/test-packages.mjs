@@ -20,6 +20,7 @@ const packages = {
     'uidmap',
     'zstd',
   ],
+  peers: ['debootstrap', 'iproute2'],
   sanitizers: ['clang', 'libclang-rt-14-dev'],
   machine: ['busybox-static', 'e2fsprogs', 'iproute2', 'nftables', 'qemu-system-x86', 'uidmap'],
 };

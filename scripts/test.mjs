@@ -1,8 +1,8 @@
 // npm test: every check there is, in lanes, cheapest first. `npm test -- unit machine` runs the named lanes only.
 // Runs on the Node that the machine has, goes on with the checkout's own. Needs scripts/setup.mjs to have run.
 import { spawn } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import { arch, availableParallelism } from 'node:os';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { arch, availableParallelism, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -73,6 +73,7 @@ function lanes({ runProgram, runTestFiles }) {
           },
         ),
     },
+    { name: 'peers', needs: ['peers'], run: () => peers(runTestFiles) },
     { name: 'fuzz', needs: ['sanitizers'], run: () => check(node, 'scripts/fuzz.mjs') },
     {
       name: 'machine',
@@ -80,6 +81,16 @@ function lanes({ runProgram, runTestFiles }) {
       run: () => runTestFiles(['test/machine/**/*.test.ts'], { seconds: 900, minutes: 16 }),
     },
   ];
+}
+
+/** What other people's programs make of keelson-oci, with the table of it. */
+async function peers(runTestFiles) {
+  const table = join(mkdtempSync(join(tmpdir(), 'keelson-peers-')), 'table');
+  const env = { KEELSON_PEERS_TABLE: table };
+  const result = await runTestFiles(['test/peers/**/*.test.ts'], { seconds: 900, minutes: 16, env });
+  if (existsSync(table)) console.log(readFileSync(table, 'utf8'));
+  rmSync(dirname(table), { recursive: true, force: true });
+  return result;
 }
 
 async function main(chosen) {
