@@ -56,6 +56,11 @@ export function validateProcess(json: unknown): oci.Process {
   return read(process, json, { what: 'process', standard });
 }
 
+/** Checks a list like `mounts` on its own. */
+export function validateMounts(json: unknown): readonly oci.Mount[] {
+  return read(list(mount), json, { what: 'mounts', standard });
+}
+
 /** Checks `linux.seccomp` on its own. */
 export function validateSeccomp(json: unknown): oci.LinuxSeccomp {
   return read(seccomp, json, { what: 'seccomp profile', standard });

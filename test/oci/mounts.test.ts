@@ -199,3 +199,25 @@ test('without a mount namespace it runs in a chroot', { skip }, async () => {
   );
   execFileSync('umount', ['-R', '-l', join(bundle, 'rootfs')]);
 });
+
+test('mounts come into a running container and go again', { skip }, async () => {
+  await using oci = new Oci();
+  const bundle = oci.bundle(['sleep', '100'], withMounts([{ destination: '/place', type: 'tmpfs' }]));
+  assert.equal((await oci.command('run', '-d', '-b', bundle, 'm')).code, 0);
+  writeFileSync(join(oci.directory, 'mark'), 'marked');
+  const file = join(oci.directory, 'mounts.json');
+  const list: Mount[] = [
+    { destination: '/place/bound', source: oci.directory, options: ['bind', 'ro'] },
+    { destination: '/place/new', type: 'tmpfs', options: ['size=64k'] },
+  ];
+  writeFileSync(file, JSON.stringify(list));
+  const inside = async () => mountsOf((await oci.command('exec', 'm', 'cat', '/proc/self/mountinfo')).stdout);
+  const added = await oci.command('mounts', 'add', 'm', file);
+  assert.equal(added.code, 0, added.stderr);
+  assert.equal((await oci.command('exec', 'm', 'cat', '/place/bound/mark')).stdout, 'marked');
+  assert.ok((await inside()).get('/place/bound')?.options.includes('ro'));
+  assert.equal((await inside()).get('/place/new')?.type, 'tmpfs');
+  assert.equal((await oci.command('mounts', 'remove', 'm', file)).code, 0);
+  assert.equal((await inside()).has('/place/bound'), false);
+  assert.match((await oci.command('mounts', 'remove', 'm', file)).stderr, /unmounting \/place\/new: umount2: EINVAL/);
+});

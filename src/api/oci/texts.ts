@@ -35,6 +35,12 @@ const about: Readonly<Record<string, About>> = {
     most: 2,
   },
   list: { summary: 'list the containers below the given root', usage: '', least: 0, most: 0 },
+  mounts: {
+    summary: 'change the mounts of a running container',
+    usage: `[add|remove] ${id} <file>`,
+    least: 3,
+    most: 3,
+  },
   pause: { summary: 'suspend all processes inside the container', usage: id, ...one },
   ps: { summary: 'display the processes running inside a container', usage: `${id} [ps options]`, least: 1 },
   restore: { summary: 'restore a container from a previous checkpoint', usage: id, ...one },

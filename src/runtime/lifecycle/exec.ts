@@ -99,7 +99,7 @@ export async function execProcess(
 }
 
 /** The caller's namespaces count, as far as they may be looked at; else this process's, which is of the same mount and user namespace. */
-function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boolean {
+export function isForeign(pid: number, caller: number, type: LinuxNamespaceType): boolean {
   const inode = (of: number | string) => {
     try {
       return statSync(`/proc/${of}/ns/${namespaceFile[type]}`).ino;
