@@ -83,7 +83,6 @@ export interface CreatePlanInput {
   readonly pidfdSocket?: string;
   readonly hooks: HookOptions;
   /** Of the caller's descriptors from 3 on: those of socket activation, and then those that the command line asks for. */
-  readonly listenFds: number;
   readonly preserveFds: number;
   readonly channel?: number;
   readonly newKeyring: boolean;
@@ -133,7 +132,6 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
       : undefined;
   const notifying = input.seccomp?.listener;
   const agent = notifying && connectAgent(b, notifying);
-  checkPreserved(b, input.preserveFds, input.listenFds);
   const link = prepareLink(b);
   let stateFor: StateText = () => '';
   const sources = input.privileged ? sourcesOfExecutor(spec.mounts ?? [], userNamespace) : [];
@@ -236,7 +234,7 @@ export function createPlan(input: CreatePlanInput): CreatePlan {
         userNamespace,
         seccomp: input.seccomp,
         standalone: {
-          preserveFds: input.listenFds + input.preserveFds,
+          preserveFds: input.preserveFds,
           newKeyring: input.newKeyring,
           visible: input.idMapper.kind === 'user',
           ...(input.channel !== undefined && { channel: input.channel }),
@@ -320,18 +318,6 @@ export function schedulingOf(spec: Spec, process: Process | undefined = spec.pro
     ...(process?.ioPriority && { ioPriority: process.ioPriority }),
     ...(spec.linux?.resources?.cpu?.cpus && { ownCpus: true }),
   };
-}
-
-/** Descriptors to be preserved are the caller's: open, and not closed by execution as all that was opened since is. */
-export function checkPreserved(b: PlanBuilder, count: number, after = 0): void {
-  const F_GETFD = 1;
-  for (let i = 0; i < count; i++) {
-    const there = b.label();
-    const doing = `unable to stat preserved-fd ${i} (of ${count})`;
-    b.branch(b.sys('fcntl', [3 + after + i, F_GETFD, 0], { doing }), '==', 0, there);
-    b.fail('EBADF', doing);
-    b.place(there);
-  }
 }
 
 /**

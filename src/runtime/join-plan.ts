@@ -7,7 +7,7 @@ import { PlanBuilder } from '../kernel/plan-builder.ts';
 import type { LinuxNamespaceType } from '../spec/runtime.ts';
 import { enterEither, openCgroup } from './cgroup-steps.ts';
 import { borrowAffinity, resetAffinity, setAffinity } from './affinity-steps.ts';
-import { checkPreserved, type SeccompInput, takeTerminal } from './create-plan.ts';
+import { type SeccompInput, takeTerminal } from './create-plan.ts';
 import { enterContainer, type Entry } from './enter.ts';
 import { raiseLimits, runProcess, scoreAndLabels, type ProcessInput } from './exec-steps.ts';
 import { awaitParent, letChildGo, prepareLink } from './handshake.ts';
@@ -84,7 +84,6 @@ export function joinPlan(input: JoinPlanInput): JoinPlan {
       : undefined;
   const notifying = input.seccomp?.listener;
   const agent = notifying && connectAgent(b, notifying);
-  checkPreserved(b, input.preserveFds);
   const link = prepareLink(b);
   const { initial, final } = input.affinity;
   const restore = initial === undefined ? undefined : borrowAffinity(b, initial);

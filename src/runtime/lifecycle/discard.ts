@@ -63,7 +63,21 @@ export async function killAll(host: Host, { state }: Found): Promise<void> {
         // gone meanwhile
       }
     }
+    if (wait > 10) thawElsewhere(state);
     await sleep(wait);
+  }
+}
+
+/** A process that does not end may have been put into another group of version 1 that is frozen. */
+function thawElsewhere({ init_process_pid: pid, keelson: { cgroup } }: ContainerState): void {
+  const own = cgroup?.directories['freezer'];
+  if (!cgroup || !own?.endsWith(cgroup.path)) return;
+  try {
+    const where = /^\d+:freezer:(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1];
+    if (where !== undefined && where !== '/')
+      writeThawed(join(own.slice(0, -cgroup.path.length), where, 'freezer.state'));
+  } catch {
+    // it has ended
   }
 }
 

@@ -159,7 +159,7 @@ function isState(value: unknown): value is ContainerState {
 /** As runc: what may be a file name, and no more. */
 export function checkId(id: string): void {
   if (id === '') throw new KeelsonError('invalid-argument', 'container id cannot be empty');
-  if (!/^[\w+.-]{1,1024}$/.test(id) || id === '.' || id === '..')
+  if (!/^[\w+-][\w+.-]{0,1023}$/.test(id))
     throw new KeelsonError(
       'invalid-argument',
       `invalid container ID format: ${id}: invalid character in the container ID`,
