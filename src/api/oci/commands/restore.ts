@@ -19,7 +19,7 @@ export const restore: Command = {
   async run(session, args) {
     const { host, call, path } = session;
     warnUser(session);
-    const bundle = loadBundle(path(args.text('bundle') || '.'), host);
+    const bundle = loadBundle(path(args.text('bundle') || '.'), { ...host, start: true });
     const detach = args.bool('detach');
     const consoleSocket = args.text('console-socket') || undefined;
     const pidFile = args.text('pid-file') || undefined;
