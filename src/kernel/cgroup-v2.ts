@@ -32,6 +32,13 @@ const directoryOf = (cgroup: Cgroup): string => cgroup.directories[''] ?? '/none
 function create(facts: CgroupFacts, { cgroup, resources, skipDevices }: CgroupRequest, read: ReadText): CgroupPlan {
   checkLimits(resources);
   const leaf = directoryOf(cgroup);
+  for (const key of Object.keys(resources.unified ?? {})) {
+    if (key.indexOf('.') <= 0)
+      throw new KeelsonError(
+        'invalid-argument',
+        `linux.resources.unified: the specified key has not the form CONTROLLER.VALUE \`${key}\``,
+      );
+  }
   const { writes, warnings } = limitWrites(resources);
   const needed = new Set(writes.map((write) => write.file.split('.')[0] ?? ''));
   const offered = facts.v2?.controllers ?? [];
@@ -39,7 +46,7 @@ function create(facts: CgroupFacts, { cgroup, resources, skipDevices }: CgroupRe
     if (controller !== 'cgroup' && !offered.includes(controller)) {
       throw new KeelsonError(
         'unsupported',
-        `limits need the cgroup controller ${controller}, which is not offered here`,
+        `limits need it: the requested cgroup controller \`${controller}\` is not available`,
       );
     }
   }
