@@ -141,7 +141,11 @@ test('socket activation without the sockets is passed on as it is', { skip }, as
 
 test('a container without a process is created, and not started', { skip }, async () => {
   await using oci = new Oci();
-  const bundle = oci.bundle(['true'], ({ process: _, ...spec }) => spec);
+  const bundle = oci.bundle(['true'], (spec) => {
+    const { process, ...rest } = spec;
+    assert.ok(process);
+    return rest;
+  });
   assert.deepEqual(await oci.command('create', '-b', bundle, 'a'), { code: 0, stdout: '', stderr: '' });
   assert.match((await oci.command('start', 'a')).stderr, /cannot start a container whose config has no process/);
   assert.equal((await oci.state('a'))['status'], 'created');
