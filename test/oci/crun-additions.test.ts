@@ -171,3 +171,31 @@ test('a root of every propagation, in a file system that is the root’s own', {
     assert.match(stdout.split('\n')[0]?.replace(/ \S*rootfs /, ' / ') ?? '', word, rootfsPropagation);
   }
 });
+
+test('who asks for the state of a container in the making hears of the one that is made', { skip }, async () => {
+  await using oci = new Oci();
+  const bundle = oci.bundle(['true'], (spec) => ({
+    ...spec,
+    hooks: { createRuntime: [{ path: '/bin/sleep', args: ['sleep', '0.3'] }] },
+  }));
+  const created = oci.command('create', '-b', bundle, 'a');
+  let state = await oci.command('state', 'a');
+  while (state.code !== 0) state = await oci.command('state', 'a');
+  assert.equal((JSON.parse(state.stdout) as { status: string }).status, 'created');
+  assert.equal((await created).code, 0);
+});
+
+test('names that start with a dot are nobody’s', { skip }, async () => {
+  await using oci = new Oci();
+  for (const id of ['.', '..', '.foo', 'foo bar', 'foo/bar'])
+    assert.match((await oci.command('state', id)).stderr, /invalid container ID format/);
+});
+
+test('the host name is no sysctl', { skip }, async () => {
+  await using oci = new Oci();
+  const bundle = oci.bundle(['true'], (spec) => ({
+    ...spec,
+    linux: { ...spec.linux, sysctl: { 'kernel.hostname': 'x' } },
+  }));
+  assert.match((await oci.command('run', '-b', bundle, 'a')).stderr, /conflicts with the OCI .*hostname/);
+});

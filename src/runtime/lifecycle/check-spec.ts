@@ -155,10 +155,12 @@ function checkSysctl(key: string, spec: Spec, has: Has, { caller }: CheckOptions
   }
   if (dotted === 'kernel.domainname' || dotted === 'kernel.hostname') {
     if (!has('uts')) throw refuse('is not allowed in the hosts UTS namespace');
-    const name = dotted === 'kernel.hostname' ? 'hostname' : 'domainname';
+    if (dotted === 'kernel.hostname') throw refuse('is not allowed as it conflicts with the OCI "hostname" field');
     const value = spec.linux?.sysctl?.[key];
-    if (spec[name] && value !== spec[name])
-      throw refuse(`${JSON.stringify(value)} conflicts with the OCI "${name}" field, ${JSON.stringify(spec[name])}`);
+    if (spec.domainname && value !== spec.domainname)
+      throw refuse(
+        `${JSON.stringify(value)} conflicts with the OCI "domainname" field, ${JSON.stringify(spec.domainname)}`,
+      );
     return;
   }
   if (dotted.startsWith('user.') && has('user')) return;

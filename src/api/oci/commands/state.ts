@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContainerState, statusOf } from '../../../runtime/lifecycle/container-state.ts';
 import type { Found } from '../../../runtime/lifecycle/state-store.ts';
 import type { Command } from '../session.ts';
@@ -6,7 +7,15 @@ import { containerId } from './create.ts';
 export const state: Command = {
   flags: {},
   async run({ call, host }, args) {
-    call.stdout(`${JSON.stringify(stateDocument(host.store.find(containerId(args))), null, 2)}\n`);
+    const id = containerId(args);
+    let document = stateDocument(host.store.find(id));
+    // Who asks again and again until there is an answer (runc and crun have none before a container is made) waits here; not for ever,
+    // as a hook may ask, too.
+    for (let turn = 0; document['status'] === 'creating' && turn < 100; turn++) {
+      await sleep(10);
+      document = stateDocument(host.store.find(id));
+    }
+    call.stdout(`${JSON.stringify(document, null, 2)}\n`);
     return 0;
   },
 };
