@@ -125,6 +125,8 @@ test('what goes together passes', () => {
   );
   checkSpec(mounts({ destination: '/x', options: ['remount', 'ro'] }), options);
   checkSpec(spec({ namespaces: without('mount') }), options);
+  checkSpec(mounts({ destination: '/x', source: '/', options: ['bind', 'size=1k'] }), options);
+  assert.match(warned.join(), /has no use for size=1k/);
   warned.length = 0;
   checkSpec(mounts({ destination: 'x', type: 'tmpfs' }), options);
   assert.match(warned.join(), /relative destination path/);

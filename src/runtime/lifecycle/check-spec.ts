@@ -88,13 +88,18 @@ function checkMount(mount: Mount, where: string, has: Has, { warn }: CheckOption
   if (!isAbsolute(mount.destination))
     warn(`mount ${mount.destination}: relative destination path is **deprecated**, using it as relative to /`);
   const bind = isBind(mount);
-  // Silence would take a misspelt `nosuid` for granted.
-  if (bind && options.data.length > 0)
+  // Nothing listens to them. Silence would take a misspelt `nosuid` for granted.
+  const [words, values] = [
+    options.data.filter((word) => !word.includes('=')),
+    options.data.filter((word) => word.includes('=')),
+  ];
+  if (bind && words.length > 0)
     throw invalid(
       `${where}.options`,
-      `bind mounts cannot have any filesystem-specific options applied: ${options.data.map((word) => JSON.stringify(word)).join(', ')}`,
+      `bind mounts cannot have any filesystem-specific options applied: ${JSON.stringify(words)}`,
       section,
     );
+  if (bind && values.length > 0) warn(`mount ${mount.destination}: a bind mount has no use for ${values.join(',')}`);
   if (bind && !options.remount && !mount.source)
     throw invalid(`${where}.source`, 'a bind mount needs a source', section);
   if (!bind && !mount.type && !options.remount) throw invalid(`${where}.type`, 'is missing', section);
