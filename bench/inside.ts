@@ -4,12 +4,13 @@ import { cpus, totalmem, release } from 'node:os';
 import { describeLargeImage, pushLargeImage, pushSmallImage, smallImage } from './images.ts';
 import { makeLibrary } from './library.ts';
 import * as measures from './measures.ts';
+import { oci } from './oci.ts';
 import { keelson, ownPaths } from './ours.ts';
 import { run } from './process.ts';
 import { markdownTable, plainTable, type Row } from './table.ts';
 import { ctr, docker, podman, startWorld, versions } from './world.ts';
 
-const all = ['run', 'exec', 'many', 'memory', 'pull', 'logs'] as const;
+const all = ['run', 'exec', 'many', 'memory', 'pull', 'logs', 'oci'] as const;
 const chosen = process.argv.slice(2);
 const wanted = (name: (typeof all)[number]): boolean => chosen.length === 0 || chosen.includes(name);
 
@@ -45,6 +46,7 @@ async function main(): Promise<void> {
     await add('pull', measures.pull);
   }
   if (wanted('logs')) await add('logs', measures.logs);
+  if (wanted('oci')) await add('the OCI runtime', oci);
   await library[Symbol.asyncDispose]();
 
   console.log(`\n${plainTable(rows)}`);

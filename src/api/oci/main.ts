@@ -46,7 +46,14 @@ const look = setInterval(() => {
 function warmWhileIdle(): void {
   if (warm || calls > 0) return;
   warm = true;
-  warmUp(() => calls === 0).catch(() => {}); // what can't be planned here fails when it is asked for
+  // What can't be planned here fails when it is asked for. What was left over by starting and planning is not kept for a minute.
+  warmUp(() => calls === 0).then(
+    (done) => {
+      warm = done;
+      if (done) globalThis.gc?.();
+    },
+    () => {},
+  );
 }
 
 /** The name goes first, once: the next planner takes the same. Who is in the queue by then is still served. */

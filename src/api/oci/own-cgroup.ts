@@ -1,8 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFile } from 'node:fs';
 import { join } from 'node:path';
 import { hostFacts } from '../../kernel/facts.ts';
 
-/** Out of the groups of whoever started the planner: it would be billed to them, frozen with them, killed with them. Best effort. */
+/**
+ * Out of the groups of whoever started the planner: it would be billed to them, frozen with them, killed with them. Best effort,
+ * and in the background: the kernel takes its time to move a process (a grace period of RCU), and a call waits.
+ */
 export function leaveCgroups(): void {
   const { v1, v2 } = hostFacts().cgroup;
   for (const mount of [...v1, ...(v2 ? [v2] : [])]) {
@@ -10,7 +13,7 @@ export function leaveCgroups(): void {
     const directory = join(mount.mountPoint, 'keelson', 'planner');
     try {
       mkdirSync(directory, { recursive: true });
-      writeFileSync(join(directory, 'cgroup.procs'), String(process.pid));
+      writeFile(join(directory, 'cgroup.procs'), String(process.pid), () => {});
     } catch {
       // not allowed to
     }

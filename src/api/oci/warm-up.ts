@@ -20,8 +20,8 @@ import { specVersion } from './texts.ts';
 
 const rounds = 60;
 
-/** Plans containers that nobody asked for, while `idle` says so; nothing of them leaves this process but a directory that is removed. */
-export async function warmUp(idle: () => boolean): Promise<void> {
+/** Plans containers that nobody asked for, while `idle` says so; nothing of them leaves this process but a directory that is removed. False: it was interrupted. */
+export async function warmUp(idle: () => boolean): Promise<boolean> {
   const directory = mkdtempSync(join(tmpdir(), 'keelson-planner-'));
   try {
     const store = new StateStore(directory);
@@ -47,7 +47,7 @@ export async function warmUp(idle: () => boolean): Promise<void> {
     };
     for (let round = 0; round < rounds; round++) {
       await turn();
-      if (!idle()) return;
+      if (!idle()) return false;
       const parsed = parseConfig(text);
       const spec = { ...parsed, process: { user: { uid: 0, gid: 0 }, cwd: '/', ...parsed.process, terminal: false } };
       const found = await createContainer(host, {
@@ -62,6 +62,7 @@ export async function warmUp(idle: () => boolean): Promise<void> {
       encodePlan(farewellPlan(found, facts));
       store.remove(found.files);
     }
+    return true;
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
