@@ -26,6 +26,18 @@ export const differences: readonly Difference[] = [
     tasks: /^podman: run: no cgroup of its own/,
     reason: "podman calls `--cgroup-manager=disabled`, which is crun's; keelson-oci knows it",
   },
+  {
+    runtimes: ['runc', 'crun', 'keelson-oci'],
+    tasks: /^containerd: run: user/,
+    seen: /flag provided but not defined: -user/,
+    reason: '`ctr run` of containerd 1.6 has no `--user`',
+  },
+  {
+    runtimes: ['runc', 'crun', 'keelson-oci'],
+    tasks: /^docker: exec: no such executable/,
+    seen: /^126: /,
+    reason: 'docker 20.10 answers 126 to every exec that cannot be started',
+  },
   { runtimes: ['runc'], tasks: /^podman: run: personality/, reason: 'runc 1.1 does not know personalities' },
   {
     runtimes: ['runc'],

@@ -29,6 +29,14 @@ export async function startWorld(): Promise<void> {
   daemon('containerd', ['containerd', '--config', '/etc/containerd.toml']);
   await answers('containerd', ['ctr', 'version']);
   const added = runtimes.filter((name) => name !== 'runc').map((name) => `--add-runtime=${name}=${runtimePath(name)}`);
+  // First, since a daemon without a bridge removes the other's.
+  const remapped = [
+    ...['dockerd', '--userns-remap=containers', `--host=${remapHost}`, '--pidfile=/run/docker-remap.pid'],
+    ...['--data-root=/data/docker-remap', '--exec-root=/run/docker-remap', '--containerd-namespace=remap'],
+    ...['--containerd=/run/containerd/containerd.sock', '--bridge=none', '--iptables=false', ...added],
+  ];
+  daemon('dockerd-remap', remapped);
+  await answers('dockerd-remap', ['docker', '--host', remapHost, 'version'], 30);
   const docker = ['dockerd', '--data-root=/data/docker', '--containerd=/run/containerd/containerd.sock', ...added];
   daemon('dockerd', docker);
   try {
@@ -38,13 +46,6 @@ export async function startWorld(): Promise<void> {
     daemon('dockerd', [...docker, '--bridge=none', '--iptables=false', '--ip6tables=false']);
     await answers('dockerd', ['docker', 'version'], 30);
   }
-  const remapped = [
-    ...['dockerd', '--userns-remap=containers', `--host=${remapHost}`, '--pidfile=/run/docker-remap.pid'],
-    ...['--data-root=/data/docker-remap', '--exec-root=/run/docker-remap', '--containerd-namespace=remap'],
-    ...['--containerd=/run/containerd/containerd.sock', '--bridge=none', '--iptables=false', ...added],
-  ];
-  daemon('dockerd-remap', remapped);
-  await answers('dockerd-remap', ['docker', '--host', remapHost, 'version'], 30);
   for (const load of [
     ['docker', 'load', '-i', archive],
     ['docker', '--host', remapHost, 'load', '-i', archive],
