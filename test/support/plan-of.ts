@@ -89,7 +89,6 @@ export function createPlanOf(config: Spec, options: PlanOptions = {}): CreatePla
     ...(options.consoleSocket !== undefined && { consoleSocket: options.consoleSocket }),
     hooks: {},
     preserveFds: 0,
-    listenFds: 0,
     channel: 5,
     newKeyring: true,
     pivot: !options.noPivot,
