@@ -26,7 +26,15 @@ import type { Found } from './state-store.ts';
 import { discard } from './discard.ts';
 import { ownGroups } from './own-groups.ts';
 import { placeCgroup, type Placed, unitRecord } from './place-cgroup.ts';
-import { checkRootless, checkUser, hasNoGroups, hasOwn, idMapperOf, refuseGroups } from './rootless.ts';
+import {
+  checkRootless,
+  checkUser,
+  hasNoGroups,
+  hasOwn,
+  idMapperOf,
+  joinsWithoutGroups,
+  refuseGroups,
+} from './rootless.ts';
 
 const CAP_SYS_ADMIN = 21;
 
@@ -129,7 +137,7 @@ function planOf(host: Host, options: CreateOptions, placed: Placed | undefined, 
   const idMapper = idMapperOf(facts);
   const noGroups = hasOwn(spec, 'user')
     ? deniesSetgroups(idMapper, spec.linux?.gidMappings ?? [])
-    : facts.inUserNamespace && hasNoGroups('self');
+    : joinsWithoutGroups(spec) || (facts.inUserNamespace && hasNoGroups('self'));
   if (noGroups) refuseGroups(bundle.process);
   return createPlan({
     spec: withoutOwn(spec, host.caller),

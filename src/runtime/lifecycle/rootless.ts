@@ -111,6 +111,13 @@ export function hasNoGroups(pid: number | 'self'): boolean {
   }
 }
 
+/** The same of a user namespace that is joined: it is named by one of its processes. */
+export function joinsWithoutGroups(spec: Spec): boolean {
+  const path = spec.linux?.namespaces?.find((n) => n.type === 'user')?.path;
+  const pid = /^\/proc\/(\d+)\/ns\/user$/.exec(path ?? '')?.[1];
+  return pid !== undefined && hasNoGroups(Number(pid));
+}
+
 export function refuseGroups({ user }: Pick<Process, 'user'>): void {
   if (user.additionalGids?.length)
     throw new KeelsonError('unsupported', 'cannot set any additional groups in a rootless container');
