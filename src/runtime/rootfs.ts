@@ -79,7 +79,8 @@ export function isolateMounts(
   // What can't be bound could not become the root either; it is made so at the end.
   const wanted = chosen?.endsWith('unbindable') ? 'rprivate' : chosen;
   const flags = propagations[wanted ?? 'rslave'] ?? MS_SLAVE | MS_REC;
-  b.sys('mount', [0, '/', 0, flags === MS_PRIVATE ? flags | MS_REC : flags, 0]);
+  // The mount that the root lies in is never left shared with the host, whichever it is.
+  b.sys('mount', [0, '/', 0, flags & (MS_PRIVATE | MS_SLAVE) ? flags | MS_REC : flags, 0]);
 }
 
 /** Mounts the root on `mountPoint`; returns a descriptor of its top directory. */
@@ -93,7 +94,11 @@ export function mountRoot(b: PlanBuilder, options: RootOptions): Reg {
     source.kind === 'bind'
       ? cloneHostTree(b, source.path, { recursive: true })
       : makeFilesystem(b, 'overlay', overlayOptions(source), 0);
-  if (source.kind === 'bind') setAttributes(b, fd, { propagation: MS_PRIVATE, recursive: true });
+  if (source.kind === 'bind') {
+    // A slave goes on to receive what the host mounts in there.
+    const slave = /^r?slave$/.test(options.propagation ?? '');
+    setAttributes(b, fd, { propagation: slave ? MS_SLAVE : MS_PRIVATE, recursive: true });
+  }
   const target = openHost(b, mountPoint, O_PATH | O_DIRECTORY);
   attach(b, fd, target);
   b.sys('close', [target]);

@@ -224,3 +224,30 @@ test('mounts come into a running container and go again', { skip }, async () => 
   assert.equal((await inside()).has('/place/bound'), false);
   assert.match((await oci.command('mounts', 'remove', 'm', file)).stderr, /unmounting \/place\/new: umount2: EINVAL/);
 });
+
+test('a root that is a slave receives mounts of the host, others do not', { skip }, async () => {
+  await using oci = new Oci();
+  execFileSync('mount', ['--bind', oci.directory, oci.directory]);
+  execFileSync('mount', ['--make-shared', oci.directory]);
+  const seen = async (propagation: 'rslave' | 'slave' | undefined, id: string): Promise<boolean> => {
+    const bundle = oci.bundle(['sleep', '100'], (spec) => ({
+      ...withMounts([])(spec),
+      linux: { ...spec.linux, ...(propagation && { rootfsPropagation: propagation }) },
+    }));
+    assert.equal((await oci.command('run', '-d', '-b', bundle, id)).code, 0);
+    const late = join(bundle, 'rootfs/tmp');
+    execFileSync('mount', ['-t', 'tmpfs', 'late', late]);
+    const { stdout } = await oci.command('exec', id, 'cat', '/proc/self/mountinfo');
+    await oci.command('delete', '-f', id);
+    execFileSync('umount', [late]);
+    return mountsOf(stdout).has('/tmp');
+  };
+  assert.equal(await seen('slave', 'a'), true);
+  assert.equal(await seen('rslave', 'b'), true);
+  assert.equal(await seen(undefined, 'c'), false);
+  assert.doesNotMatch(
+    readFileSync('/proc/self/mountinfo', 'utf8'),
+    new RegExp(` ${oci.directory}/bundle.*/rootfs/proc `),
+  );
+  execFileSync('umount', ['-l', oci.directory]);
+});
