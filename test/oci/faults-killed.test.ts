@@ -12,6 +12,7 @@ import {
   files,
   hooked,
   kill,
+  noProcesses,
   plain,
   program,
   within,
@@ -70,6 +71,8 @@ for (const [name, { words, before, change = plain }] of Object.entries(cases)) {
         between.meddle = () => {};
         if (at < 0) assert.equal(result.code, 0, result.stderr);
         else checkResult(victim, result, `${what}: at ${reached}`);
+        // What a failed call has started does not wait for somebody to delete it.
+        if (victim === 'the planner' && result.code !== 0 && !before) await noProcesses(oci, `${what}: at ${reached}`);
         await deleteForced(oci, `${what}: at ${reached}`);
       }
       assert.ok(messages.length >= 2, 'a call and an end at least');

@@ -46,9 +46,12 @@ function text(path: string): string {
   }
 }
 
-export async function nothingLeft(oci: Oci, what: string): Promise<void> {
+export const nothingLeft = (oci: Oci, what: string): Promise<void> => noneLeft(oci, what, /^/);
+export const noProcesses = (oci: Oci, what: string): Promise<void> => noneLeft(oci, what, /^process/);
+
+async function noneLeft(oci: Oci, what: string, kind: RegExp): Promise<void> {
   for (const end = Date.now() + 5000; ; await sleep(20)) {
-    const found = traces(oci);
+    const found = traces(oci).filter((trace) => kind.test(trace));
     if (found.length === 0) return;
     assert.ok(Date.now() < end, `${what}: left behind: ${found.join('; ')}`);
   }

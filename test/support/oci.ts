@@ -30,6 +30,8 @@ export interface OciResult {
 const applets = [
   'sh',
   'cat',
+  'cp',
+  'kill',
   'echo',
   'env',
   'false',
