@@ -109,10 +109,16 @@ export function blkioToIoWeight(weight: number): number {
   return 1 + Math.floor(((weight - 10) * 9999) / 990);
 }
 
-/** memory.swap.max: version 1 counts memory and swap together. Undefined when there is nothing to set. */
+/**
+ * memory.swap.max: version 1 counts memory and swap together. Undefined when there is nothing to set; 0 without a word about memory is no swap,
+ * as crun has it.
+ */
 export function swapMax({ limit, swap }: { limit?: Int64; swap?: Int64 }): string | undefined {
   const [memory, sum] = [wanted(limit), wanted(swap)];
-  if (sum === undefined) return memory !== undefined && memory < 0 ? 'max' : undefined;
+  if (sum === undefined) {
+    if (limit === undefined && swap !== undefined) return '0';
+    return memory !== undefined && memory < 0 ? 'max' : undefined;
+  }
   if (sum < 0) return 'max';
   return String(memory === undefined || memory < 0 ? sum : BigInt(sum) - BigInt(memory));
 }

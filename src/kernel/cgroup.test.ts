@@ -214,6 +214,8 @@ test('version 2: a memory limit below the usage is refused when that is asked fo
 });
 
 test('conversions agree with runc and crun', () => {
+  assert.equal(swapMax({ swap: 0 }), '0');
+  assert.equal(swapMax({ limit: 5, swap: 0 }), undefined);
   assert.deepEqual([2, 1024, 262144, 1, 512, 2048].map(sharesToWeight), [1, 100, 10000, 1, 59, 174]);
   assert.deepEqual([10, 500, 1000].map(blkioToIoWeight), [1, 4950, 10000]);
   assert.equal(swapMax({ limit: 100, swap: 100 }), '0');
