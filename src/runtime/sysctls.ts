@@ -1,8 +1,8 @@
-import { O_WRONLY, RESOLVE_BENEATH, RESOLVE_NO_XDEV } from '../kernel/constants.ts';
+import { O_PATH, O_WRONLY, RESOLVE_BENEATH, RESOLVE_NO_XDEV } from '../kernel/constants.ts';
 import type { Reg } from '../kernel/plan.ts';
 import type { PlanBuilder } from '../kernel/plan-builder.ts';
 import { makeFilesystem } from './filesystem.ts';
-import { noLinks, openIn } from './in-root.ts';
+import { noLinks, openHost, openIn } from './in-root.ts';
 
 /**
  * Writes sysctls through the container's own procfs, or through another one where none is mounted, by its descriptor and without leaving that file system: whatever a
@@ -15,7 +15,7 @@ export function writeSysctls(
 ): void {
   if (!sysctls || Object.keys(sysctls).length === 0) return;
   b.group('namespaces').doing('mounting a procfs to set sysctls');
-  const proc = mounted ?? makeFilesystem(b, 'proc', [], 0);
+  const proc = mounted ?? anotherProcfs(b);
   for (const [key, value] of Object.entries(sysctls)) {
     b.doing(`setting the sysctl ${key}`);
     const fd = openIn(b, proc, `sys/${sysctlPath(key)}`, {
@@ -26,6 +26,18 @@ export function writeSysctls(
     b.sys('close', [fd]);
   }
   if (proc !== mounted) b.sys('close', [proc]);
+}
+
+/** A user namespace that doesn't own its pid namespace may not make one: the host's then, which is still there (its files are of whoever opens them). */
+function anotherProcfs(b: PlanBuilder): Reg {
+  const [host, done] = [b.label(), b.label()];
+  const proc = b.reg('procfs');
+  b.set(proc, makeFilesystem(b, 'proc', [], 0, { EPERM: host }));
+  b.jump(done);
+  b.place(host);
+  openHost(b, '/proc', O_PATH, { dst: proc });
+  b.place(done);
+  return proc;
 }
 
 /** sysctl(8): the first separator says which of `.` and `/` separates; the other one is then part of a name. */

@@ -214,3 +214,19 @@ test('--rootless takes true, false and auto', { skip }, async () => {
     /invalid value "maybe" for flag --rootless/,
   );
 });
+
+test('sysctls are set without a pid namespace, too, where no procfs can be mounted', { skip }, async () => {
+  await using rootless = new Rootless();
+  const bundle = rootless.bundle(['cat', '/proc/sys/kernel/msgmax'], (spec) => ({
+    ...spec,
+    mounts: (spec.mounts ?? []).map((m) =>
+      m.type === 'proc' ? { destination: '/proc', type: 'none', source: '/proc', options: ['rbind'] } : m,
+    ),
+    linux: {
+      ...spec.linux,
+      namespaces: (spec.linux?.namespaces ?? []).filter((n) => n.type !== 'pid'),
+      sysctl: { 'kernel.msgmax': '4095' },
+    },
+  }));
+  assert.equal((await rootless.command('run', '-b', bundle, 'a')).stdout, '4095\n');
+});
