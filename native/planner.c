@@ -169,8 +169,8 @@ _Noreturn static void become_planner(const char *node, const char *script, const
 		dup2(null, fd);
 	dup2(from, 3);
 	close_range(4, ~0U, 0);
-	char *argv[] = {(char *)(uintptr_t)node, "--disable-warning=ExperimentalWarning", "--max-semi-space-size=1", "--max-old-space-size=256",
-			"--expose-gc", (char *)(uintptr_t)script, (char *)(uintptr_t)path, NULL};
+	char *argv[] = {(char *)(uintptr_t)node, "--disable-warning=ExperimentalWarning", "--max-semi-space-size=1", "--initial-old-space-size=14",
+			"--max-old-space-size=256", "--no-parallel-scavenge", "--expose-gc", (char *)(uintptr_t)script, (char *)(uintptr_t)path, NULL};
 	char cache[4200];
 	snprintf(cache, sizeof cache, "NODE_COMPILE_CACHE=%.*s/.compile-cache", (int)(strrchr(script, '/') - script), script);
 	char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "MALLOC_ARENA_MAX=1", cache, NULL};
