@@ -155,7 +155,7 @@ export function errorText(error: unknown): string {
   if (mapped.details.errno === 'ELOOP' && /^mounting (proc|sysfs) /.test(mapped.message))
     return `${mapped.message}: it must be mounted on ordinary directory`;
   if (/^(making|opening) the cgroup|^error adding pid|^joining \/|^writing .* to \/.*\/cgroup/.test(mapped.message))
-    return `unable to apply cgroup configuration: ${mapped.message.replace(/(cgroup\.procs: )(?:openat|write|clone3): /, '$1').replace(/E[A-Z]+ \(([^)]*)\)$/, (_, words: string) => words.toLowerCase())}`;
+    return `unable to apply cgroup configuration: ${mapped.message.replace(/(cgroup\.procs: )(?:openat|write|clone3?): /, '$1').replace(/E[A-Z]+ \(([^)]*)\)$/, (_, words: string) => words.toLowerCase())}`;
   // An operation that a plan gives up at says all in what it was doing.
   const text =
     mapped.details.syscall === 'fail' ? mapped.message.replace(/: fail: E[A-Z0-9]+ \([^)]*\)$/, '') : mapped.message;

@@ -87,6 +87,8 @@ async function placeUnit(host: Host, { id, spec }: PlaceOptions): Promise<Placed
   const version = await systemd.version();
   const above = unit.manager === 'user' ? await systemd.controlGroup() : '/';
   const subgroup = subgroupOf(spec);
+  if (spec.annotations?.['run.oci.delegate-cgroup'])
+    host.warn('run.oci.delegate-cgroup is not supported: the container has the group above it to itself');
   const v2 = facts.cgroup.mode === 'unified';
   const limits = limitProperties(resources, version, v2);
   const placed = planned(host, spec, join(above, slice, unit.name, subgroup ?? ''), limits.resources);
@@ -120,11 +122,12 @@ function oomPolicy({ unified = {} }: LinuxResources, version: number): { name: s
 
 /** crun's annotation: a group below the unit's, which leaves that one to systemd. */
 function subgroupOf({ annotations = {} }: Spec): string | undefined {
-  const name = annotations['run.oci.systemd.subgroup'];
-  if (!name) return undefined;
-  if (name.split('/').some((word) => word === '' || word === '.' || word === '..'))
-    throw new KeelsonError('invalid-argument', `annotations["run.oci.systemd.subgroup"]: ${name} is not a name`);
-  return name;
+  for (const key of ['run.oci.systemd.subgroup', 'run.oci.delegate-cgroup']) {
+    const name = annotations[key];
+    if (name && name.split('/').some((word) => word === '' || word === '.' || word === '..'))
+      throw new KeelsonError('invalid-argument', `annotations["${key}"]: ${name} is not the name of a group`);
+  }
+  return annotations['run.oci.systemd.subgroup'] || undefined;
 }
 
 /**
