@@ -161,8 +161,10 @@ function hostId(mappings: readonly LinuxIdMapping[], id: number): number {
   return mapping ? mapping.hostID + id - mapping.containerID : 0;
 }
 
-/** Those that every container has, and the config's own, which count where both have a path. */
+/** Those that every container has, and the config's own, which count where both have a path; /dev/ptmx is always the link to its own devpts. */
 export function allDevices(own: readonly LinuxDevice[] = []): readonly LinuxDevice[] {
   const places = new Set(own.map((device) => placeOf(device.path)));
-  return [...[...defaultDevices, ttyDevice].filter((device) => !places.has(device.path)), ...own];
+  return [...[...defaultDevices, ttyDevice].filter((device) => !places.has(device.path)), ...own].filter(
+    (device) => placeOf(device.path) !== '/dev/ptmx',
+  );
 }
