@@ -81,7 +81,11 @@ const tasks: readonly (readonly [string, readonly string[], string, RegExp])[] =
 export const ctr: Scenario<Ctr> = {
   name: 'ctr',
   async play(engine, check) {
-    for (const [name, flags, script, expected] of tasks) check(name, expected, await engine.sh(flags, script));
+    for (const [name, flags, script, expected] of tasks) {
+      const seen = await engine.sh(flags, script);
+      // On a busy machine the output of a short container was once lost under ctr 1.6; a second try tells that from a fault.
+      check(name, expected, expected.test(seen) ? seen : await engine.sh(flags, script));
+    }
     check('run: standard input', /^0: typed$/, line(await engine.run([], ['head', '-c', '5'], 'typed')));
     check(
       'run: terminal',

@@ -18,7 +18,7 @@ function rootOf(suite: Suite): { root: string } | { missing: string } {
   }
 }
 
-test('peers', { skip }, async (t) => {
+test('peers', { skip, concurrency: 2 }, async (t) => {
   // Made one after the other: apt's locks and the network are shared.
   const roots = suites.map((suite) => ({ suite, ...rootOf(suite) }));
   await Promise.all(
