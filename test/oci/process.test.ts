@@ -162,6 +162,10 @@ test('exec has the processors that its process asks for, and never those of the 
   const { stdout, stderr } = await oci.command('--debug', 'exec', '--process', file, 'a');
   assert.match(stdout, /:\t0\n/);
   assert.match(stderr, /affinity: 0x1"/);
+  const status = { cwd: '/', args: ['/bin/grep', '-E', 'CapBnd|Umask', '/proc/self/status'] };
+  writeFileSync(file, JSON.stringify(status));
+  const own = await oci.command('exec', 'a', 'grep', '-E', 'CapBnd|Umask', '/proc/self/status');
+  assert.equal((await oci.command('exec', '--process', file, 'a')).stdout, own.stdout, 'it takes after the container');
   assert.equal((await oci.command('exec', 'a', ...show)).stdout, all);
 });
 

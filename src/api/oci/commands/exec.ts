@@ -70,7 +70,8 @@ async function processOf(session: Session, spec: Spec, args: Parsed, command: re
     const text = await readInput(session, file);
     const process = validateProcess(parseExact(text, file));
     if (!process.args?.length) throw new KeelsonError('invalid-argument', 'process args cannot be empty');
-    return args.bool('tty') ? { ...process, terminal: true } : process;
+    const whole = asTheContainer(process, spec.process);
+    return args.bool('tty') ? { ...whole, terminal: true } : whole;
   }
   if (command.length === 0) throw new KeelsonError('invalid-argument', 'process args cannot be empty');
   const base = spec.process;
@@ -105,6 +106,30 @@ async function processOf(session: Session, spec: Spec, args: Parsed, command: re
     ...(args.text('no-new-privs') !== undefined && { noNewPrivileges: args.bool('no-new-privs') }),
     ...(label !== undefined && { selinuxLabel: label }),
     ...(apparmor !== undefined && { apparmorProfile: apparmor }),
+  };
+}
+
+/** As with runc, a process that says nothing of its privileges, limits and scheduling has those of the container. */
+function asTheContainer(process: Process, base: Process | undefined): Process {
+  if (!base) return process;
+  const { capabilities, rlimits, apparmorProfile, selinuxLabel, oomScoreAdj, scheduler, ioPriority, execCPUAffinity } =
+    base;
+  const { umask } = base.user;
+  const inherited = {
+    capabilities,
+    rlimits,
+    apparmorProfile,
+    selinuxLabel,
+    oomScoreAdj,
+    scheduler,
+    ioPriority,
+    execCPUAffinity,
+  };
+  const given = Object.entries(inherited).filter(([, value]) => value !== undefined);
+  return {
+    ...Object.fromEntries(given),
+    ...process,
+    user: { ...(umask !== undefined && { umask }), ...process.user },
   };
 }
 
