@@ -58,7 +58,7 @@ for (const [name, { words, before, change = plain }] of Object.entries(cases)) {
       // The first time all goes well, and the messages are counted.
       for (let at = -1; at < messages.length; at++) {
         const what = `${name}, message ${at} of ${messages.join(', ')}`;
-        if (before) assert.equal((await oci.command(...before, '-b', bundle, containerName)).code, 0);
+        if (before) assert.equal((await oci.command(...before, '-b', bundle, containerName)).stderr, '', what);
         await using between = await Between.open(oci);
         let reached = '';
         between.meddle = (passing) => {
