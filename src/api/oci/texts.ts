@@ -88,7 +88,7 @@ export function helpText(program: string, commands: readonly string[], flags: Fl
 export function commandHelp(program: string, name: string, flags: Flags): string {
   const { summary = '', usage = '' } = about[name] ?? {};
   return section({
-    NAME: [`${program} ${name} - ${summary}`],
+    NAME: [`${program} ${name} - as runc ${name}: ${summary}`],
     USAGE: [`${program} ${name} [command options] ${usage}`.trimEnd()],
     OPTIONS: optionLines(flags),
   });
