@@ -204,9 +204,9 @@ test('names in another case are the names they stand for, as callers written in 
     JSON.stringify({
       ociVersion: '1.2.0',
       root: { path: 'r' },
-      linux: { resources: { CPU: { Cpus: '0' }, hugepageLimits: [{ pagesize: '2MB', limit: 5 }] } },
+      linux: { resources: { cpu: { shares: 5 }, CPU: { Cpus: '0' }, hugepageLimits: [{ pagesize: '2MB', limit: 5 }] } },
     }),
   );
-  assert.deepEqual(linux?.resources?.cpu, { cpus: '0' });
+  assert.deepEqual(linux?.resources?.cpu, { shares: 5, cpus: '0' });
   assert.deepEqual(linux?.resources?.hugepageLimits, [{ pageSize: '2MB', limit: 5 }]);
 });

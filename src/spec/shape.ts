@@ -229,16 +229,20 @@ export function object<T extends object>(
   };
 }
 
-/** Callers that are used to Go's encoding/json write names in any case: `pagesize` is `pageSize`, unless that is there, too. */
+/**
+ * Callers that are used to Go's encoding/json write names in any case: `pagesize` is `pageSize`. What is there under several names is put
+ * together, the last one counting.
+ */
 function withKnownNames(
   value: Record<string, unknown>,
   names: ReadonlyMap<string, string>,
 ): Readonly<Record<string, unknown>> {
-  let result = value;
-  for (const key of Object.keys(value)) {
-    const name = names.get(key.toLowerCase());
-    if (name === undefined || name === key || Object.hasOwn(value, name)) continue;
-    result = { ...result, [name]: value[key] };
+  const nameOf = (key: string) => names.get(key.toLowerCase()) ?? key;
+  if (Object.keys(value).every((key) => nameOf(key) === key)) return value;
+  const result = Object.create(null) as Record<string, unknown>;
+  for (const [key, given] of Object.entries(value)) {
+    const before = result[nameOf(key)];
+    result[nameOf(key)] = isObject(before) && isObject(given) ? { ...before, ...given } : given;
   }
   return result;
 }
