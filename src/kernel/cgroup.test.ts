@@ -271,6 +271,9 @@ test('paths: for root, with cgroupsPath, without leave', () => {
   assert.equal(cgroupPath({ ...base, rootless: true }), undefined);
   assert.equal(cgroupPath({ ...base, facts: { mode: 'none', v1: [] }, rootless: false }), undefined);
   assert.equal(cgroupPath({ ...base, rootless: false, cgroupsPath: '/a/../../b' }), '/b', 'no path climbs');
+  for (const root of ['/', '.', '/a/..']) {
+    assert.throws(() => cgroupPath({ ...base, rootless: false, cgroupsPath: root }), /root of the hierarchies/, root);
+  }
 });
 
 test('paths: an ordinary user gets the lowest delegated group without processes', () => {

@@ -71,6 +71,12 @@ export function cgroupPath(input: PlacementInput): string | undefined {
   if (cgroupsPath !== undefined && cgroupsPath !== '') {
     // Joined to the root first, so that no `..` climbs.
     const path = join('/', cgroupsPath);
+    if (path === '/') {
+      throw new KeelsonError(
+        'invalid-argument',
+        `linux.cgroupsPath: "${cgroupsPath}" is the root of the hierarchies, which holds everything; a container needs a group of its own`,
+      );
+    }
     return cgroupsPath.startsWith('/') ? path : join(base ?? '/', path);
   }
   if (facts.mode === 'none' || base === undefined) return undefined;
