@@ -9,7 +9,7 @@ export const podmanOnly: Scenario<Engine> = {
   name: 'podman only',
   async play(engine, check) {
     check('user namespace: auto', /^0: 0 \d{7,} \d+$/, await engine.sh(['--userns=auto'], map));
-    check('user namespace: auto of a size', /^0: 0 \d{7,} \d+( |$)/, await engine.sh(['--userns=auto:size=5000'], map));
+    check('user namespace: auto of a size', /^0: 0 \d{7,} \d+( |$)/, await engine.sh(['--userns=auto:size=500'], map));
     check(
       'user namespace: keep-id',
       /^0: |^125: .*keep-id is only supported in rootless mode/,
