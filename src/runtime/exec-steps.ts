@@ -411,7 +411,7 @@ function execute(b: PlanBuilder, p: ProcessInput & ProcessWiring, self: Reg | un
   const argv = b.strings(p.args);
   if (command.includes('/')) {
     // Past the gate nobody hears of a failure but who reads the container's output.
-    const told = p.gate ? lastWords(b) : undefined;
+    const told = p.standalone && p.gate ? lastWords(b) : undefined;
     b.sys('execve', [command, argv, envp], told ? { on: told.rules } : {});
     told?.say(command);
     return;
