@@ -56,7 +56,11 @@ export function execPlan(input: ExecPlanInput): ContainerPlan {
     namespaces: (input.userNamespace ? CLONE_NEWUSER : 0n) | containerNamespaces,
     userNamespace: input.userNamespace,
     cgroup,
-    begin: () => enterChild(b, handshake),
+    begin() {
+      enterChild(b, handshake);
+      // The executor's own streams are the host's; the process gets others before it is ready.
+      for (const stream of [0, 1, 2]) b.sys('dup3', [handshake.link.child, stream, 0]);
+    },
     prepare: () => scoreAndLabels(b, input.process),
     leave: () => leaveParent(b, handshake),
   };

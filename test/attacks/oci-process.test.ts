@@ -154,7 +154,9 @@ describe('what enters a container', () => {
     }
     const seen = readFileSync(join(path, 'rootfs/tmp/seen'), 'utf8');
     assert.doesNotMatch(seen, new RegExp(`${secret}|the host’s`));
-    const targets = new Set(seen.split('\n').map((line) => line.replace(/^.* -> /, '').replace(/:?\[\d+\]$/, '')));
+    // ls prints no target where the descriptor was closed meanwhile.
+    const lines = seen.split('\n').filter((line) => line.includes(' -> '));
+    const targets = new Set(lines.map((line) => line.replace(/^.* -> /, '').replace(/:?\[\d+\]$/, '')));
     const harmless = /^(|\/dev\/null|\/proc\/\d+\/fd|\/proc|pipe|socket|anon_inode.*|\/bin\/busybox|\/tmp\/seen|\/)$/;
     assert.deepEqual(
       [...targets].filter((target) => !harmless.test(target)),
