@@ -68,7 +68,7 @@ async function recoverStart(parts: Parts, context: Context, record: ContainerRec
   parts.db.immediate(() => {
     parts.network.release(record.id);
     parts.records.update(record.id, {
-      phase: '',
+      phase: record.spec.config.autoRemove ? 'removing with volumes' : '',
       state: record.startedAt === 0 ? 'created' : 'exited',
       pid: 0,
       keeper: 0,

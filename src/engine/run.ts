@@ -147,7 +147,7 @@ export class Run {
     parts.db.immediate(() => {
       parts.network.release(record.id);
       parts.records.update(record.id, {
-        phase: '',
+        phase: record.spec.config.autoRemove ? 'removing with volumes' : '',
         state: record.startedAt === 0 ? 'created' : 'exited',
         exitCode,
         error: messageOf(failure),

@@ -61,6 +61,8 @@ function recordExit(parts: Parts, record: ContainerRecord, exit: ExitRecord | un
   const ranMs = finishedAt - record.startedAt;
   const delay = restartDelay(record.spec.config.restart, { ...record, exitCode, ranMs });
   const change = {
+    // In the same transaction, so that no death in between leaves it.
+    phase: record.spec.config.autoRemove ? 'removing with volumes' : '',
     state: delay === undefined ? 'exited' : 'restarting',
     pid: 0,
     pidStart: 0,
