@@ -22,9 +22,9 @@ static void walk(const struct machine *m, const struct op_list *list)
 				sum += m->blobs[value->index].data[value->number];
 		}
 		for (uint32_t r = 0; r < op->rule_count; r++)
-			if (op->rules[r].then == RULE_JUMP)
+			if (op->rules[r].then == RULE_JUMP && op->rules[r].argument < list->count)
 				sum += list->ops[op->rules[r].argument].code;
-		if (op->code == OP_JUMP || op->code == OP_BRANCH)
+		if ((op->code == OP_JUMP || op->code == OP_BRANCH) && op->target < list->count)
 			sum += list->ops[op->target].code;
 		if (op->dst != NO_REG)
 			sum += m->regs[op->dst];
