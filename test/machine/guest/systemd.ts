@@ -85,7 +85,9 @@ test('a failed unit of the same name is in nobody’s way, and annotations are p
   assert.equal(show('pre-two.scope', 'LoadState')['LoadState'], 'not-found');
 });
 
-test('a user’s container is a scope of the user’s own manager, which also lets exec in', { skip: !v2 }, async () => {
+test('a user’s container is a scope of the user’s own manager, which also lets exec in', {
+  skip: v2 ? false : 'v1 is not delegated to users; the machine with v2 runs it',
+}, async () => {
   await using oci = new Oci();
   const limits = { memory: { limit: 64 << 20 }, pids: { limit: 30 } };
   const mapping = (hostID: number) => [{ containerID: 0, hostID, size: 1 }];
